@@ -1,0 +1,1 @@
+//! How is redis.conf read?

@@ -1,0 +1,1 @@
+//! How do settings change while the server runs (CONFIG SET, CONFIG REWRITE)?

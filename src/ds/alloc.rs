@@ -1,0 +1,1 @@
+//! How much memory is in use, exactly, and by which thread?

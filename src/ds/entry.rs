@@ -1,0 +1,1 @@
+//! What is one key, in one allocation?

@@ -1,0 +1,1 @@
+//! How are small sets of integers kept?

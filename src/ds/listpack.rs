@@ -1,0 +1,1 @@
+//! How are small collections packed into one allocation?

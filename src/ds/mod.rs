@@ -1,0 +1,10 @@
+//! Which structures hold the data? Containers that know nothing of the server: no clock, no
+//! protocol, no commands. All of the crate's `unsafe` lives in this room, and all of it runs under Miri.
+
+pub mod alloc;
+pub mod entry;
+pub mod intset;
+pub mod listpack;
+pub mod quicklist;
+pub mod ranktree;
+pub mod table;

@@ -1,0 +1,1 @@
+//! How are sorted sets ordered, with rank queries in O(log n)?

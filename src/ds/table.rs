@@ -1,0 +1,1 @@
+//! Where in memory is a key? The compact segmented hash table.

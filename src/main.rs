@@ -1,0 +1,2 @@
+//! The `peregrine` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The bit library: 32-bit integer operations for scripts.

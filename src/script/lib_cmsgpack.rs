@@ -1,0 +1,1 @@
+//! The cmsgpack library: MessagePack for scripts.

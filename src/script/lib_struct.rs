@@ -1,0 +1,1 @@
+//! The struct library: packed binary records for scripts.

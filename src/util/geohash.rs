@@ -1,0 +1,1 @@
+//! How do coordinates become sortable integers?

@@ -1,0 +1,1 @@
+//! Does a glob pattern match?

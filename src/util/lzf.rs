@@ -1,0 +1,1 @@
+//! How are strings compressed in snapshots? The LZF format.

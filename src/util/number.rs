@@ -1,0 +1,1 @@
+//! How does Redis read and print numbers?

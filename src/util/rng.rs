@@ -1,0 +1,1 @@
+//! Where does chance come from? Injected and seedable.

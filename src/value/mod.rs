@@ -1,0 +1,3 @@
+//! What is in a key? One file per type; each owns its encodings and the switches between them.
+
+pub mod hll;
