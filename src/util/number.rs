@@ -1,1 +1,0 @@
-//! How does Redis read and print numbers?
