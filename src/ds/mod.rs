@@ -8,3 +8,4 @@ pub mod listpack;
 pub mod quicklist;
 pub mod ranktree;
 pub mod table;
+mod thinbuf;
