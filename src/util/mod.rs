@@ -7,4 +7,5 @@ pub mod glob;
 pub mod hash;
 pub mod lzf;
 pub mod number;
+pub mod quote;
 pub mod rng;
