@@ -1,12 +1,13 @@
 //! What does a sorted set of a million members cost, in bytes and in time?
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use peregrine::ds::ranktree::RankTree;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const MEMBERS: u64 = 1_000_000;
+/// Members are drawn from this many.
+const SPACE: u64 = 2 * MEMBERS;
 
 /// The `i`th member, of 16 bytes; the order of members has nothing to do with that of numbers.
 fn member(i: u64) -> [u8; 16] {
@@ -31,58 +32,43 @@ fn resident() -> usize {
     statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).map_or(0, |n: usize| n * 4096)
 }
 
-fn build() -> RankTree {
+/// Processor time of this thread in nanoseconds: other load on the machine does not count.
+fn cpu() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    (t.tv_sec * 1_000_000_000 + t.tv_nsec) as u64
+}
+
+fn measure<T>(what: &str, times: u64, mut f: impl FnMut(u64) -> T) {
+    let started = cpu();
+    for i in 0..times {
+        std::hint::black_box(f(i));
+    }
+    println!("{what:<28} {:>7.0} ns", (cpu() - started) as f64 / times as f64);
+}
+
+fn main() {
+    let before = resident();
     let mut tree = RankTree::new();
-    for i in 0..MEMBERS {
-        let i = shuffle(i) % (MEMBERS * 4);
+    measure("build", MEMBERS, |i| tree.insert(&member(shuffle(i) % SPACE), shuffle(i + 1) as f64));
+    while (tree.len() as u64) < MEMBERS {
+        let i = tree.len() as u64 + SPACE;
         tree.insert(&member(i), shuffle(i) as f64);
     }
-    tree
-}
-
-fn benches(c: &mut Criterion) {
-    let before = resident();
-    let started = std::time::Instant::now();
-    let mut tree = build();
-    let (took, n) = (started.elapsed(), tree.len());
     println!(
-        "{n} members: {:.1} bytes each counted, {:.1} resident, built in {:.0} ns each",
-        tree.memory() as f64 / n as f64,
-        (resident() - before) as f64 / n as f64,
-        took.as_nanos() as f64 / MEMBERS as f64,
+        "{} members: {:.1} bytes each counted, {:.1} resident",
+        tree.len(),
+        tree.memory() as f64 / tree.len() as f64,
+        (resident() - before) as f64 / tree.len() as f64,
     );
-    let mut group = c.benchmark_group("ranktree of 1M");
-    group.throughput(Throughput::Elements(1));
-    let mut i = 0;
-    let mut next = move || {
-        i += 1;
-        shuffle(i) % (MEMBERS * 4)
-    };
-    group.bench_function("update score", |b| {
-        b.iter_batched(
-            || (member(next()), next() as f64),
-            |(m, s)| tree.insert(&m, s),
-            BatchSize::NumIterations(100_000),
-        )
+    measure("nothing but the numbers", 500_000, |i| (member(shuffle(i) % SPACE), shuffle(i ^ 5)));
+    measure("insert or new score", 500_000, |i| {
+        tree.insert(&member(shuffle(i << 20) % SPACE), shuffle(i ^ 5) as f64)
     });
-    group.bench_function("score", |b| {
-        b.iter_batched(|| member(next()), |m| tree.score(&m), BatchSize::NumIterations(100_000))
+    measure("score", 500_000, |i| tree.score(&member(shuffle(i) % SPACE)));
+    measure("rank", 500_000, |i| tree.rank(&member(shuffle(i) % SPACE)));
+    measure("range by score, 10 items", 500_000, |i| {
+        let start = tree.rank_by_score(|x| x < shuffle(i) as f64);
+        tree.range(start, start + 10).map(|(m, _)| m.len()).sum::<usize>()
     });
-    group.bench_function("rank", |b| {
-        b.iter_batched(|| member(next()), |m| tree.rank(&m), BatchSize::NumIterations(100_000))
-    });
-    group.bench_function("range by score, 10 items", |b| {
-        b.iter_batched(
-            || next() as f64,
-            |s| {
-                let start = tree.rank_by_score(|x| x < s);
-                tree.range(start, start + 10).map(|(m, _)| m.len()).sum::<usize>()
-            },
-            BatchSize::NumIterations(100_000),
-        )
-    });
-    group.finish();
+    measure("remove", 500_000, |i| tree.remove(&member(shuffle(i) % SPACE)));
 }
-
-criterion_group! { name = all; config = Criterion::default().sample_size(10); targets = benches }
-criterion_main!(all);

@@ -101,28 +101,64 @@ impl Hashes for Store {
     }
 }
 
-/// An item seen by a search: the score at once, the member when asked for.
-#[derive(Clone, Copy)]
-struct Probe<'a> {
-    score: f64,
-    store: &'a Store,
-    leaf: u32,
-    at: usize,
+/// What a search looks for: a point in the order of items.
+trait Seek {
+    /// How many of the items of a node come before the point, given their scores and access to
+    /// their members.
+    fn before<'a>(
+        &self,
+        scores: impl ExactSizeIterator<Item = f64>,
+        member: impl Fn(usize) -> &'a [u8],
+    ) -> usize;
 }
 
-impl Probe<'_> {
-    fn member(&self) -> &[u8] {
-        self.store.member(self.leaf, self.at)
-    }
+/// Before, or with `after` behind, this very item.
+struct At<'m> {
+    score: f64,
+    member: &'m [u8],
+    after: bool,
+}
 
-    fn cmp(&self, score: f64, member: &[u8]) -> Ordering {
-        if self.score < score {
-            Ordering::Less
-        } else if self.score > score {
-            Ordering::Greater
-        } else {
-            self.member().cmp(member)
+impl Seek for At<'_> {
+    fn before<'a>(
+        &self,
+        scores: impl ExactSizeIterator<Item = f64>,
+        member: impl Fn(usize) -> &'a [u8],
+    ) -> usize {
+        // Counted from end to end: cache misses overlap then, as those of a binary search do not.
+        let (mut less, mut not_more) = (0, 0);
+        for score in scores {
+            less += usize::from(score < self.score);
+            not_more += usize::from(score <= self.score);
         }
+        let before = |i| match member(less + i).cmp(self.member) {
+            Ordering::Less => true,
+            Ordering::Equal => self.after,
+            Ordering::Greater => false,
+        };
+        less + partition(not_more - less, before)
+    }
+}
+
+/// Behind all items for whose score the function holds.
+struct ByScore<F>(F);
+
+impl<F: Fn(f64) -> bool> Seek for ByScore<F> {
+    fn before<'a>(&self, scores: impl ExactSizeIterator<Item = f64>, _: impl Fn(usize) -> &'a [u8]) -> usize {
+        scores.map(|score| usize::from((self.0)(score))).sum()
+    }
+}
+
+/// Behind all items for whose member the function holds.
+struct ByMember<F>(F);
+
+impl<F: Fn(&[u8]) -> bool> Seek for ByMember<F> {
+    fn before<'a>(
+        &self,
+        scores: impl ExactSizeIterator<Item = f64>,
+        member: impl Fn(usize) -> &'a [u8],
+    ) -> usize {
+        partition(scores.len(), |i| (self.0)(member(i)))
     }
 }
 
@@ -239,7 +275,7 @@ impl RankTree {
     /// Adds or updates the member that was located.
     pub fn put(&mut self, location: Location, member: &[u8], score: f64) {
         debug_assert!(!score.is_nan());
-        let Some((leaf, at, _)) = location.found else {
+        let Some((leaf, at, old)) = location.found else {
             return self.add(location.hash, member, score);
         };
         let node = self.store.leaves.get_mut(leaf);
@@ -247,8 +283,14 @@ impl RankTree {
         if at > 0 && at + 1 < node.len() && node.score(at - 1) < score && score < node.score(at + 1) {
             return node.set_score(at, score);
         }
-        self.take(location, member);
-        self.add(location.hash, member, score);
+        let stored = match node.stored(at) {
+            Stored::Outside(id) => Stored::Outside(id),
+            Stored::Inline(_) => Stored::Inline(member),
+        };
+        let path = self.path_to(member, old, leaf);
+        self.cut(path, leaf, at, at + 1);
+        let to = self.place(location.hash, member, stored, score);
+        self.index.relabel(location.hash, leaf, to);
     }
 
     /// Removes a member; returns the score it had.
@@ -259,32 +301,29 @@ impl RankTree {
 
     /// Removes the member that was located; returns the score it had.
     pub fn take(&mut self, location: Location, member: &[u8]) -> Option<f64> {
-        let (_, _, score) = location.found?;
-        let place = self.descend(|p| p.cmp(score, member).is_lt());
-        let (leaf, at) = self.settle(&place);
-        debug_assert_eq!(location.found, Some((leaf, at, score)));
-        let place = if leaf == place.leaf { place } else { self.descend(|p| p.cmp(score, member).is_le()) };
-        self.remove_run(place, at, at + 1);
+        let (leaf, at, score) = location.found?;
+        let path = self.path_to(member, score, leaf);
+        self.remove_run(path, leaf, at, at + 1);
         Some(score)
     }
 
     /// The rank of a member, and its score.
     pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
         let score = self.score(member)?;
-        let place = self.descend(|p| p.cmp(score, member).is_lt());
+        let place = self.descend(At { score, member, after: false });
         Some((place.rank as usize, score))
     }
 
     /// How many items come first for which `before` holds of the score; `before` must not hold of
     /// any item after one of which it does not hold.
     pub fn rank_by_score(&self, before: impl Fn(f64) -> bool) -> usize {
-        self.descend(|p| before(p.score)).rank as usize
+        self.descend(ByScore(before)).rank as usize
     }
 
     /// How many items come first for which `before` holds of the member, in a set whose scores are
     /// all the same. If they are not, the answer is some rank.
     pub fn rank_by_member(&self, before: impl Fn(&[u8]) -> bool) -> usize {
-        self.descend(|p| before(p.member())).rank as usize
+        self.descend(ByMember(before)).rank as usize
     }
 
     /// The item of a rank.
@@ -311,7 +350,7 @@ impl RankTree {
             let place = self.descend_to_rank(start);
             let at = place.at;
             let run = (self.store.leaves.get(place.leaf).len() - at).min(left as usize);
-            self.remove_run(place, at, at + run);
+            self.remove_run(place.path, place.leaf, at, at + run);
             left -= run as u64;
         }
         removed as usize
@@ -370,27 +409,36 @@ const CURSOR_SHIFT: u32 = 16;
 
 /// Ways down, and changes on the way back up.
 impl RankTree {
-    /// Goes to the place after the last item for which `before` holds.
-    fn descend(&self, before: impl Fn(Probe<'_>) -> bool) -> Place {
+    /// Goes to a point in the order of items.
+    fn descend(&self, point: impl Seek) -> Place {
+        let (path, node, rank) = self.descend_inner(&point);
+        let leaf = self.store.leaves.get(node);
+        let at = point.before(leaf.scores(), |i| self.store.resolve(leaf.stored(i)));
+        Place { path, leaf: node, at, rank: rank + at as u64 }
+    }
+
+    /// Goes to the leaf that has the last item before a point: path, leaf, items before the leaf.
+    fn descend_inner(&self, point: &impl Seek) -> (Path, u32, u64) {
         let mut path = Path::new();
         let (mut node, mut rank) = (self.root, 0);
         for _ in 0..self.height {
             let inner = self.inners.get(node);
-            let (first, kids) = (&inner.first[..], &inner.kids[..]);
+            let kids = &inner.kids[..];
             // The last child whose first item comes before; else the first child.
-            let at = partition(kids.len() - 1, |i| {
-                let (score, leaf) = (first[i + 1], kids[i + 1].first_leaf);
-                before(Probe { score, store: &self.store, leaf, at: 0 })
-            });
+            let first_item = |i: usize| self.store.member(kids[i + 1].first_leaf, 0);
+            let at = point.before(inner.first[1..].iter().copied(), first_item);
             rank += kids[..at].iter().map(|k| k.count).sum::<u64>();
             path.push((node, at));
             node = kids[at].child;
         }
-        let leaf = self.store.leaves.get(node);
-        let at = partition(leaf.len(), |at| {
-            before(Probe { score: leaf.score(at), store: &self.store, leaf: node, at })
-        });
-        Place { path, leaf: node, at, rank: rank + at as u64 }
+        (path, node, rank)
+    }
+
+    /// The path to a leaf, by an item that is in it.
+    fn path_to(&self, member: &[u8], score: f64, leaf: u32) -> Path {
+        let (path, found, _) = self.descend_inner(&At { score, member, after: true });
+        debug_assert_eq!(found, leaf);
+        path
     }
 
     /// Goes to the item of a rank, which must be less than the length.
@@ -408,12 +456,6 @@ impl RankTree {
             node = kids[at].child;
         }
         Place { path, leaf: node, at: left as usize, rank }
-    }
-
-    /// The item that follows a place: in the next leaf, if the place is at the end of one.
-    fn settle(&self, place: &Place) -> (u32, usize) {
-        let leaf = self.store.leaves.get(place.leaf);
-        if place.at < leaf.len() { (place.leaf, place.at) } else { (leaf.next, 0) }
     }
 
     /// Changes a leaf and keeps account of its buffer.
@@ -434,8 +476,15 @@ impl RankTree {
         } else {
             Stored::Inline(member)
         };
+        let leaf = self.place(hash, member, stored, score);
+        self.index.insert(hash, leaf);
+    }
+
+    /// Puts an item into the leaf where it belongs, which is returned. The index is left to do.
+    fn place(&mut self, hash: u64, member: &[u8], stored: Stored<'_>, score: f64) -> u32 {
         let need = ITEM_OVERHEAD + member.len().min(INLINE_MAX);
-        let mut place = self.descend(|p| p.cmp(score, member).is_lt());
+        let point = || At { score, member, after: false };
+        let mut place = self.descend(point());
         let node = self.store.leaves.get(place.leaf);
         if node.bytes() + need > LEAF_MAX {
             let (next, prev, n) = (node.next, node.prev, node.len());
@@ -448,17 +497,17 @@ impl RankTree {
                 place = self.chain_new(place, 0, Leaf::default());
             } else {
                 self.split_leaf(place);
-                place = self.descend(|p| p.cmp(score, member).is_lt());
+                place = self.descend(point());
             }
         }
         let (leaf, at) = (place.leaf, place.at);
         self.edit(leaf, |l| l.insert(at, score, hash as u8, stored));
-        self.index.insert(hash, leaf);
         self.len += 1;
         self.count_up(&place.path, |count| *count += 1);
         if at == 0 {
             self.refresh_first(&place.path);
         }
+        leaf
     }
 
     /// Moves the second half of a leaf into a new one.
@@ -599,15 +648,15 @@ impl RankTree {
         }
     }
 
-    /// Removes items `from..to` of the leaf at a place.
-    fn remove_run(&mut self, place: Place, from: usize, to: usize) {
-        let node = self.store.leaves.get(place.leaf);
+    /// Removes items `from..to` of the leaf at the end of a path.
+    fn remove_run(&mut self, path: Path, leaf: u32, from: usize, to: usize) {
+        let node = self.store.leaves.get(leaf);
         let mut offset = node.offset(from);
         let mut long: SmallVec<[u32; 8]> = SmallVec::new();
         for i in from..to {
             let stored = node.stored_at(i, offset);
             let hash = self.store.hash(self.store.resolve(stored));
-            self.index.remove(hash, place.leaf);
+            self.index.remove(hash, leaf);
             if let Stored::Outside(id) = stored {
                 long.push(id);
             }
@@ -616,29 +665,35 @@ impl RankTree {
         for id in long {
             self.buffers -= self.store.long.take(id).len();
         }
-        self.edit(place.leaf, |l| l.remove(from, to));
+        self.cut(path, leaf, from, to);
+    }
+
+    /// Takes items `from..to` out of the leaf at the end of a path, and nowhere else.
+    fn cut(&mut self, path: Path, leaf: u32, from: usize, to: usize) {
+        self.edit(leaf, |l| l.remove(from, to));
         let removed = (to - from) as u64;
         self.len -= removed;
-        self.count_up(&place.path, |count| *count -= removed);
-        let node = self.store.leaves.get(place.leaf);
+        self.count_up(&path, |count| *count -= removed);
+        let node = self.store.leaves.get(leaf);
+        let thin = node.bytes() < LEAF_MIN;
         if from == 0 && node.len() > 0 {
-            self.refresh_first(&place.path);
+            self.refresh_first(&path);
         }
-        if node_is_thin(self.store.leaves.get(place.leaf)) {
-            self.thin_leaf(place);
+        if thin {
+            self.thin_leaf(path, leaf);
         }
     }
 
     /// Unchains an empty leaf, or merges a thin one with a neighbour below the same parent.
-    fn thin_leaf(&mut self, place: Place) {
-        let Some(&(parent, at)) = place.path.last() else { return };
+    fn thin_leaf(&mut self, path: Path, leaf: u32) {
+        let Some(&(parent, at)) = path.last() else { return };
         if self.len == 0 {
             return;
         }
-        if self.store.leaves.get(place.leaf).len() == 0 {
-            self.unchain(place.leaf);
+        if self.store.leaves.get(leaf).len() == 0 {
+            self.unchain(leaf);
             self.inners.get_mut(parent).remove(at);
-            return self.thin_up(place.path);
+            return self.thin_up(path);
         }
         let kids = &self.inners.get(parent).kids;
         for left in [Some(at), at.checked_sub(1)].into_iter().flatten() {
@@ -653,7 +708,7 @@ impl RankTree {
                 let node = self.inners.get_mut(parent);
                 (node.first[left], node.kids[left]) = (first, kid);
                 node.remove(left + 1);
-                return self.thin_up(place.path);
+                return self.thin_up(path);
             }
         }
     }
@@ -703,10 +758,6 @@ impl RankTree {
             self.height -= 1;
         }
     }
-}
-
-fn node_is_thin(leaf: &Leaf) -> bool {
-    leaf.bytes() < LEAF_MIN
 }
 
 /// The number of leading positions below `n` for which `before` holds.

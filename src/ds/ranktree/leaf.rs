@@ -56,6 +56,7 @@ fn size_class(need: usize) -> usize {
 
 impl Leaf {
     /// How many items are here.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         usize::from(self.n)
     }
@@ -70,9 +71,17 @@ impl Leaf {
         self.buf.capacity()
     }
 
+    #[inline]
     pub(super) fn score(&self, i: usize) -> f64 {
         let (scores, _) = self.buf[..8 * self.len()].as_chunks::<8>();
         f64::from_le_bytes(scores[i])
+    }
+
+    /// All scores, ascending.
+    #[inline]
+    pub(super) fn scores(&self) -> impl ExactSizeIterator<Item = f64> {
+        let (scores, _) = self.buf[..8 * self.len()].as_chunks::<8>();
+        scores.iter().map(|&score| f64::from_le_bytes(score))
     }
 
     /// Overwrites a score; the caller has checked that the order stays.
@@ -81,29 +90,34 @@ impl Leaf {
         self.buf[8 * i..8 * i + 8].copy_from_slice(&score.to_le_bytes());
     }
 
+    #[inline]
     fn sizes(&self) -> &[u8] {
         let n = self.len();
         &self.buf[8 * n..9 * n]
     }
 
     /// One hash tag per item.
+    #[inline]
     pub(super) fn tags(&self) -> &[u8] {
         let n = self.len();
         &self.buf[9 * n..10 * n]
     }
 
     /// Stored bytes of item `i`, without the bytes that every item takes.
+    #[inline]
     pub(super) fn stored_size(&self, i: usize) -> usize {
         usize::from(self.sizes()[i] & SIZE_MASK)
     }
 
     /// Where the stored bytes of item `i` begin; `i` may be the number of items.
+    #[inline]
     pub(super) fn offset(&self, i: usize) -> usize {
         let before: u32 = self.sizes()[..i].iter().map(|&s| u32::from(s & SIZE_MASK)).sum();
         ITEM_OVERHEAD * self.len() + before as usize
     }
 
     /// The member of item `i`, whose stored bytes begin at `offset`.
+    #[inline]
     pub(super) fn stored_at(&self, i: usize, offset: usize) -> Stored<'_> {
         let size = self.sizes()[i];
         let bytes = &self.buf[offset..offset + usize::from(size & SIZE_MASK)];
@@ -114,6 +128,7 @@ impl Leaf {
     }
 
     /// The member of item `i`.
+    #[inline]
     pub(super) fn stored(&self, i: usize) -> Stored<'_> {
         self.stored_at(i, self.offset(i))
     }

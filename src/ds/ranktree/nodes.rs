@@ -91,10 +91,12 @@ impl<T: Default> Slab<T> {
         (last * CHUNK + self.chunks[last].len() - 1) as u32
     }
 
+    #[inline]
     pub(super) fn get(&self, id: u32) -> &T {
         &self.chunks[id as usize / CHUNK][id as usize % CHUNK]
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, id: u32) -> &mut T {
         &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK]
     }
