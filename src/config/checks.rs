@@ -83,5 +83,6 @@ pub fn title(template: &str) -> Result<(), &'static str> {
         }
         rest = after;
     }
-    if template.trim().is_empty() { Err(INVALID) } else { Ok(()) }
+    // The title itself may be empty.
+    if template.replace("{title}", "").trim_matches(' ').is_empty() { Err(INVALID) } else { Ok(()) }
 }

@@ -206,5 +206,6 @@ impl Config {
     /// Brings values that are hints into the range that works.
     pub(crate) fn settle(&mut self) {
         self.hz = self.hz.clamp(1, 500);
+        self.repl_backlog_size = self.repl_backlog_size.max(16 << 10);
     }
 }

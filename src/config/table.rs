@@ -300,8 +300,8 @@ settings! {
         proto_max_bulk_len: usize = 512 << 20, memory(1 << 20, I64), "proto-max-bulk-len", LIVE;
         /// How many keys the server remembers for client-side caching; 0 is without limit.
         tracking_table_max_keys: usize = 1_000_000, uint(0, I64), "tracking-table-max-keys", LIVE;
-        /// Which keyspace events to publish: `K` and `E` by key and by event, then the classes `g$lshzxetd`
-        /// (all of these are `A`), `m` for misses and `n` for new keys.
+        /// Which keyspace events to publish: `K` and `E` by key and by event, then the classes `g$lshzxetd` (all of
+        /// these are `A`), `m` for misses, `n` for new keys, `o` for overwritten ones, `c` if their type changed.
         notify_keyspace_events: Events = Events::default(), own(), "notify-keyspace-events", LIVE;
     }
     section "Memory" {
@@ -319,6 +319,9 @@ settings! {
         lfu_decay_time: u32 = 1, int(0, I32), "lfu-decay-time", LIVE;
         /// How hard to look for expired keys, from 1 to 10.
         active_expire_effort: u32 = 1, int(1, 10), "active-expire-effort", LIVE;
+        /// Let commands in scripts and transactions delete expired keys that they come across without naming them.
+        lazyexpire_nested_arbitrary_keys: bool = true, yes_no(),
+            "lazyexpire-nested-arbitrary-keys", LIVE | HIDDEN | KEPT;
         /// Free evicted values in the background. Here large values always are.
         lazyfree_lazy_eviction: bool = false, yes_no(), "lazyfree-lazy-eviction", LIVE | KEPT;
         /// Free expired values in the background. Here large values always are.

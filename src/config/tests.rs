@@ -286,6 +286,7 @@ fn values_are_printed_like_redis() {
         ("maxmemory-clients", "1mb", "1048576"),
         ("hz", "0", "1"),
         ("hz", "1000", "500"),
+        ("repl-backlog-size", "1", "16384"),
         ("appendonly", "YES", "yes"),
         ("oom-score-adj", "relative", "yes"),
         ("save", "", ""),
@@ -307,6 +308,10 @@ fn values_are_printed_like_redis() {
         ("notify-keyspace-events", "KEA", "AKE"),
         ("notify-keyspace-events", "mKn", "nKm"),
         ("notify-keyspace-events", "AKEnm", "AKEm"),
+        ("notify-keyspace-events", "nocmKE", "nocKEm"),
+        ("notify-keyspace-events", "AKEoc", "AKE"),
+        ("proc-title-template", "{{", "{{"),
+        ("proc-title-template", "{port}", "{port}"),
         ("notify-keyspace-events", "g$lshzxetdn", "A"),
         ("bind", "127.0.0.1 -::1", "127.0.0.1 -::1"),
         ("bind", "", ""),
@@ -741,6 +746,18 @@ fn a_view_never_goes_back() {
 }
 
 #[test]
+fn threads_are_counted_when_the_server_starts() {
+    let asked = |words: &[&str]| options(words).unwrap().config.io_threads.on(6);
+    assert_eq!((asked(&[]).running, asked(&[]).asked), (6, 0));
+    assert_eq!((asked(&["--io-threads", "3"]).running, asked(&["--io-threads", "0"]).running), (3, 6));
+    let mut config = Config::default();
+    config.io_threads = config.io_threads.on(6);
+    assert_eq!(get(&config, "io-threads"), "6");
+    let text = rewrite(b"", &config, &[], Defaults::Omit);
+    assert!(!String::from_utf8_lossy(&text).contains("io-threads"), "the count of this machine stays out");
+}
+
+#[test]
 fn the_catalogue_tells_ours_from_theirs() {
     let ours: Vec<_> =
         SETTINGS.iter().filter(|setting| setting.is(OURS)).map(|setting| setting.name).collect();
@@ -758,7 +775,7 @@ proptest! {
             "-?[0-9]{1,19}(kb|mb|gb|k|m|g|%)?",
             "([0-9]{1,4} ){0,3}[0-9]{1,4}",
             "(normal|replica|slave|pubsub) [0-9]{1,5}(kb|mb)? [0-9]{1,5} [0-9]{1,3}",
-            "[KEgslzxetdnmA$]{0,8}",
+            "[KEgslzxetdnmocA$]{0,8}",
             "(yes|no|local|nosave|now|force|always|allkeys-lru|10|auto|optional|debug)",
         ],
         raw in proptest::collection::vec(any::<u8>(), 0..12),

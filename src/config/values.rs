@@ -247,12 +247,16 @@ impl Events {
     pub const MODULE: Self = Self(1 << 13);
     /// `n`: a key came to be. Not part of `A`.
     pub const NEW: Self = Self(1 << 14);
+    /// `o`: a key was overwritten by a whole new value. Not part of `A`.
+    pub const OVERWRITTEN: Self = Self(1 << 15);
+    /// `c`: a key was overwritten by a value of another type. Not part of `A`.
+    pub const TYPE_CHANGED: Self = Self(1 << 12);
     /// `A`: `g$lshzxetd`.
     pub const ALL: Self = Self(0b0010_0111_1111_1100);
 
     /// The letters in the order in which they are printed: first those that `A` stands for, `n`, then the
     /// rest.
-    const LETTERS: [(u8, Self); 14] = [
+    const LETTERS: [(u8, Self); 16] = [
         (b'g', Self::GENERIC),
         (b'$', Self::STRING),
         (b'l', Self::LIST),
@@ -264,6 +268,8 @@ impl Events {
         (b't', Self::STREAM),
         (b'd', Self::MODULE),
         (b'n', Self::NEW),
+        (b'o', Self::OVERWRITTEN),
+        (b'c', Self::TYPE_CHANGED),
         (b'K', Self::KEYSPACE),
         (b'E', Self::KEYEVENT),
         (b'm', Self::KEY_MISS),
@@ -281,12 +287,13 @@ impl Events {
         self.0 & (Self::KEYSPACE.0 | Self::KEYEVENT.0) == 0
     }
 
-    /// The letters; Redis drops `n` next to `A`, which would lose it in a file.
-    fn letters(self, keep_new: bool) -> Vec<u8> {
+    /// The letters; Redis drops `n`, `o` and `c` next to `A`, which would lose them in a file.
+    fn letters(self, keep_all: bool) -> Vec<u8> {
+        const DROPPED: [Events; 3] = [Events::NEW, Events::OVERWRITTEN, Events::TYPE_CHANGED];
         let all = self.contains(Self::ALL);
         let mut out = if all { vec![b'A'] } else { Vec::new() };
         for (letter, flag) in Self::LETTERS {
-            let implied = all && (Self::ALL.contains(flag) || (flag == Self::NEW && !keep_new));
+            let implied = all && (Self::ALL.contains(flag) || (DROPPED.contains(&flag) && !keep_all));
             if self.contains(flag) && !implied {
                 out.push(letter);
             }
@@ -479,6 +486,15 @@ pub struct IoThreads {
     pub asked: u16,
     /// How many there are; the server sets it when it starts. CONFIG GET prints this one.
     pub running: u16,
+}
+
+impl IoThreads {
+    /// What was asked for on a machine with so many cores.
+    #[must_use]
+    pub fn on(self, cores: usize) -> Self {
+        let running = if self.asked == 0 { u16::try_from(cores).unwrap_or(128).min(128) } else { self.asked };
+        Self { running: running.max(1), ..self }
+    }
 }
 
 impl Field for IoThreads {
