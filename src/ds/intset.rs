@@ -232,8 +232,7 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(Intset::from_bytes(&bytes[..cut]).is_err());
         }
-        for (at, value) in
-            [(0, 4), (0, 3), (0, 0), (3, 1), (4, 4), (4, 2), (4, 0), (7, 0xFF), (8, 2), (8, 3)]
+        for (at, value) in [(0, 4), (0, 3), (0, 0), (3, 1), (4, 4), (4, 2), (4, 0), (7, 0xFF), (8, 2), (8, 3)]
         {
             let mut bad = bytes.to_vec();
             bad[at] = value;

@@ -138,6 +138,30 @@ impl<'a> LpValue<'a> {
     }
 }
 
+/// A text to look for, parsed once.
+#[derive(Clone, Copy, Debug)]
+pub struct Needle<'a> {
+    text: &'a [u8],
+    int: Option<i64>,
+}
+
+impl<'a> Needle<'a> {
+    /// Looks for this text.
+    #[inline]
+    pub fn new(text: &'a [u8]) -> Self {
+        Needle { text, int: canonical_i64(text) }
+    }
+
+    /// Is it this value?
+    #[inline]
+    pub fn matches(&self, value: LpValue<'_>) -> bool {
+        match value {
+            LpValue::Str(s) => s == self.text,
+            LpValue::Int(i) => self.int == Some(i),
+        }
+    }
+}
+
 impl<'a> From<&'a [u8]> for LpValue<'a> {
     fn from(text: &'a [u8]) -> Self {
         LpValue::of(text)
@@ -503,6 +527,11 @@ impl Listpack {
         Iter { b: self.as_bytes(), front: HEADER, back: pos.0 as usize }
     }
 
+    /// The values up to and including the one at `pos`; `.rev()` walks from it to the head.
+    pub fn iter_through(&self, pos: Pos) -> Iter<'_> {
+        self.iter_before(self.after(pos))
+    }
+
     /// The first entry equal to `text`, comparing one entry and then skipping `skip`:
     /// 0 in a list or set, 1 for the fields of field-value pairs, 2 for triples.
     pub fn find(&self, text: &[u8], skip: usize) -> Option<Pos> {
@@ -512,14 +541,10 @@ impl Listpack {
     /// As [`Listpack::find`], from `pos` on.
     pub fn find_from(&self, pos: Pos, text: &[u8], skip: usize) -> Option<Pos> {
         let b = self.as_bytes();
-        let mut number: Option<Option<i64>> = None; // parsed when first needed
+        let needle = Needle::new(text);
         let mut at = pos.0 as usize;
         while let Some((value, next)) = decode(b, at) {
-            let found = match value {
-                LpValue::Str(s) => s == text,
-                LpValue::Int(i) => *number.get_or_insert_with(|| canonical_i64(text)) == Some(i),
-            };
-            if found {
+            if needle.matches(value) {
                 return Some(Pos(at as u32));
             }
             at = next;
