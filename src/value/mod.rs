@@ -1,3 +1,5 @@
 //! What is in a key? One file per type; each owns its encodings and the switches between them.
 
 pub mod hll;
+pub mod limits;
+pub mod zset;
