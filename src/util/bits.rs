@@ -166,6 +166,12 @@ impl Field {
         }
     }
 
+    /// Redis's check of a signed field narrower than 64 bits computes `max - value` in 64 bits; for a SET
+    /// far below the minimum that wraps, and the value saturates at the *upper* end.
+    fn wraps_upwards(self, value: i128, max: i128) -> bool {
+        self.signed && self.bits < 64 && max - value > i128::from(i64::MAX)
+    }
+
     /// `value + increment` as this type, or `None` when it does not fit and must fail.
     ///
     /// For SET the increment is zero and `value` is the argument; an unsigned field takes its 64 bits
@@ -179,7 +185,9 @@ impl Field {
         }
         match overflow {
             Overflow::Fail => None,
-            Overflow::Saturate => Some(if sum < min { min as i64 } else { max as i64 }),
+            Overflow::Saturate => {
+                Some(if sum < min && !self.wraps_upwards(value, max) { min as i64 } else { max as i64 })
+            }
             Overflow::Wrap => {
                 let unused = 64 - self.bits();
                 let low = (sum as u64) << unused;
@@ -320,6 +328,7 @@ mod tests {
             ("i8", -128, -1, 127, -128),
             ("i8", 200, 0, -56, 127),
             ("i8", -200, 0, 56, -128),
+            ("i8", i64::MIN, 0, 0, 127), // sic
             ("i64", i64::MAX, 1, i64::MIN, i64::MAX),
             ("i64", i64::MIN, -1, i64::MAX, i64::MIN),
             ("u1", 1, i64::MAX, 0, 1),
