@@ -8,4 +8,5 @@ pub mod listpack;
 pub mod quicklist;
 pub mod ranktree;
 pub mod table;
+pub mod thin;
 mod thinbuf;

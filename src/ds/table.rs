@@ -1,1 +1,589 @@
-//! Where in memory is a key? The compact segmented hash table.
+//! Where in memory is a key? In the compact segmented hash table.
+//!
+//! Items are owned thin pointers ([`Item`]); the table keeps 48 bits of each, and one byte of its hash,
+//! in 64-byte buckets of nine ([`bucket`]). Buckets are grouped in segments of 1 to 64 ([`segment`]),
+//! and a directory of `2^g` entries finds the segment by the top `g` bits of the hash (extendible hashing):
+//!
+//! ```text
+//! directory    000 001 010 011 100 101 110 111      g = 3
+//!               `-.-'   |   |   `---.-------'
+//! segments    depth 2   3   3     depth 1           each 1..=64 buckets, in hash order
+//! ```
+//!
+//! Everything is in hash order, so a 48-bit prefix of a hash (a *position*) is a scan cursor that
+//! stays valid while segments grow, split, shrink and merge. Growth and shrinking touch one segment at a time
+//! (at most 576 items); only the directory itself is copied as a whole, 8 bytes per ~400 items.
+//!
+//! Invariants: an item is in its home bucket or at most three further on in the same segment; a key
+//! is present once; `len` is the number of items; a segment of depth `d` fills `2^(g-d)` directory entries;
+//! some segment has depth `g`. The caller passes `hash(seed, key)` with the table's own [`Table::seed`].
+
+mod bucket;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod visit;
+
+use crate::util::hash::{Seed, hash};
+use bucket::{Bucket, SLOTS, Word};
+use segment::{DEEPEST, LARGEST, SIZES, Seg, Spot, build, count, find, fingerprint, home, place, size_for};
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+pub use visit::Iter;
+
+/// Something a [`Table`] can own: one allocation behind a thin pointer, with its key inside.
+///
+/// # Safety
+/// `into_raw` returns an 8-aligned address below 2^48; `from_raw` of that pointer is the same value
+/// again, and moving the value does not change what it points to; `key` is the same for as long as the
+/// item is in a table (also across changes made through [`ItemMut`]).
+pub unsafe trait Item: Sized {
+    /// Gives up ownership of the allocation.
+    fn into_raw(self) -> NonNull<u8>;
+
+    /// Takes it back.
+    ///
+    /// # Safety
+    /// `raw` came from `into_raw`, and only one of the values made from it is used as an owner.
+    unsafe fn from_raw(raw: NonNull<u8>) -> Self;
+
+    /// The bytes the item is found by.
+    fn key(&self) -> &[u8];
+}
+
+/// The table; see the module's documentation. Empty, it is 64 bytes and has no allocation.
+pub struct Table<I: Item> {
+    /// `2^g` entries, or none before the first item.
+    directory: Vec<Seg>,
+    len: usize,
+    seed: Seed,
+    /// Buckets of all segments, for `memory`.
+    buckets: u32,
+    /// Segments of depth `g`: when none is left the directory halves.
+    deepest: u32,
+    /// Where `drain_step` goes on.
+    drained: u32,
+    /// Counts removals, so that not each of them looks for something to shrink.
+    ticks: u8,
+    items: PhantomData<I>,
+}
+
+// SAFETY: the table owns its items, and its pointers lead to nothing else.
+unsafe impl<I: Item + Send> Send for Table<I> {}
+// SAFETY: a shared table gives out shared items only.
+unsafe impl<I: Item + Sync> Sync for Table<I> {}
+
+impl<I: Item> Table<I> {
+    /// An empty table; allocates nothing.
+    pub const fn new(seed: Seed) -> Table<I> {
+        Table {
+            directory: Vec::new(),
+            len: 0,
+            seed,
+            buckets: 0,
+            deepest: 0,
+            drained: 0,
+            ticks: 0,
+            items: PhantomData,
+        }
+    }
+
+    /// The seed under which keys are hashed.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// The hash of a key in this table.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        hash(self.seed, key)
+    }
+
+    /// Number of items.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no item.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the table itself: buckets and directory, without the items and this struct.
+    pub fn memory(&self) -> usize {
+        self.buckets as usize * size_of::<Bucket>() + self.directory.capacity() * size_of::<Seg>()
+    }
+
+    /// The directory entry for a hash. `g` is the directory's log2; the shift in two parts works for 0.
+    #[inline]
+    fn index(&self, hash: u64) -> usize {
+        ((hash >> 1) >> (63 - self.log())) as usize
+    }
+
+    /// log2 of the directory's length; 0 also for none.
+    #[inline]
+    fn log(&self) -> u32 {
+        self.directory.len().checked_ilog2().unwrap_or(0)
+    }
+
+    /// The buckets a hash leads to, and its home among them.
+    #[inline]
+    fn at(&self, hash: u64) -> Option<(&[Bucket], usize)> {
+        let seg = *self.directory.get(self.index(hash))?;
+        // SAFETY: directory entries are alive; `&self` keeps writers away.
+        let buckets = unsafe { seg.buckets() };
+        Some((buckets, home(hash, seg.depth(), buckets.len())))
+    }
+
+    #[inline]
+    fn at_mut(&mut self, hash: u64) -> Option<(&mut [Bucket], usize)> {
+        let seg = *self.directory.get(self.index(hash))?;
+        // SAFETY: directory entries are alive; `&mut self` keeps everyone else away.
+        let buckets = unsafe { seg.buckets_mut() };
+        let home = home(hash, seg.depth(), buckets.len());
+        Some((buckets, home))
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Option<(&[Bucket], Spot)> {
+        let (buckets, home) = self.at(hash)?;
+        let spot = find(buckets, home, fingerprint(hash), |word| peek::<I>(word).key() == key)?;
+        Some((buckets, spot))
+    }
+
+    /// The item under `key`.
+    #[inline]
+    pub fn get(&self, hash: u64, key: &[u8]) -> Option<ItemRef<'_, I>> {
+        let (buckets, spot) = self.find(hash, key)?;
+        Some(ItemRef::new(buckets[spot.bucket].word(spot.slot)))
+    }
+
+    /// The item under `key`, to be changed or removed.
+    #[inline]
+    pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<ItemMut<'_, I>> {
+        let (_, spot) = self.find(hash, key)?;
+        self.item_mut(hash, spot, true)
+    }
+
+    /// Puts in an item whose key is absent (checked in debug builds only: a second item of one key
+    /// would be found at random). `mark` is the caller's bit, see [`ItemRef::mark`].
+    #[inline]
+    pub fn insert(&mut self, hash: u64, item: I, mark: bool) -> ItemMut<'_, I> {
+        debug_assert!(self.find(hash, item.key()).is_none(), "the key is present");
+        let word = Word::new(item.into_raw(), mark);
+        self.len += 1;
+        let spot = loop {
+            if let Some((buckets, home)) = self.at_mut(hash)
+                && let Some(spot) = place(buckets, home, fingerprint(hash), word)
+            {
+                break spot;
+            }
+            self.grow(hash);
+        };
+        match self.item_mut(hash, spot, true) {
+            Some(item) => item,
+            None => unreachable!("just placed"),
+        }
+    }
+
+    /// Takes out the item under `key`.
+    #[inline]
+    pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<I> {
+        self.get_mut(hash, key).map(ItemMut::remove)
+    }
+
+    /// Finds the item under `key` or the place for it: hashes and probes once.
+    #[inline]
+    pub fn entry(&mut self, hash: u64, key: &[u8]) -> Slot<'_, I> {
+        match self.find(hash, key).map(|(_, spot)| spot).and_then(|spot| {
+            // The borrow checker cannot see that the two arms exclude each other; make the item from parts.
+            self.pointer(hash, spot)
+        }) {
+            Some((bucket, slot)) => Slot::Occupied(ItemMut::new(self, hash, bucket, slot, true)),
+            None => Slot::Vacant(Vacant { table: self, hash }),
+        }
+    }
+
+    /// The address of a spot in the segment that `hash` leads to.
+    #[inline]
+    fn pointer(&mut self, hash: u64, spot: Spot) -> Option<(NonNull<Bucket>, usize)> {
+        let (buckets, _) = self.at_mut(hash)?;
+        buckets.get_mut(spot.bucket).map(|bucket| (NonNull::from(bucket), spot.slot))
+    }
+
+    #[inline]
+    fn item_mut(&mut self, hash: u64, spot: Spot, settle: bool) -> Option<ItemMut<'_, I>> {
+        let (bucket, slot) = self.pointer(hash, spot)?;
+        Some(ItemMut::new(self, hash, bucket, slot, settle))
+    }
+
+    /// Brings the bucket of a hash into the cache.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some((buckets, home)) = self.at(hash) {
+            prefetch(buckets.as_ptr().wrapping_add(home).cast());
+        }
+    }
+
+    /// Brings the item of a hash into the cache, once its bucket is there: the one in the home bucket
+    /// whose fingerprint matches.
+    #[inline]
+    pub fn prefetch_item(&self, hash: u64) {
+        if let Some((buckets, home)) = self.at(hash)
+            && let Some(bucket) = buckets.get(home)
+        {
+            let matches = bucket.matches(fingerprint(hash));
+            if matches != 0 {
+                let at = bucket.word(matches.trailing_zeros() as usize).ptr().as_ptr();
+                prefetch(at);
+                prefetch(at.wrapping_add(48));
+            }
+        }
+    }
+
+    /// Takes out and drops every item, and gives the memory back.
+    pub fn clear(&mut self) {
+        while !self.drain_step(usize::MAX) {}
+    }
+
+    /// Makes the segment that `hash` leads to bigger, or splits it.
+    #[cold]
+    fn grow(&mut self, hash: u64) {
+        if self.directory.is_empty() {
+            self.directory = vec![Seg::empty(0)];
+            self.deepest = 1;
+        }
+        let seg = self.directory[self.index(hash)];
+        let n = SIZES.into_iter().find(|size| *size > seg.n());
+        let items = self.collect(&[seg]);
+        let prefix = (hash >> 1) >> (63 - seg.depth());
+        self.install(prefix, seg.depth(), &items, n);
+        // SAFETY: `install` replaced every copy of the entry, and the items are in its successors.
+        unsafe { self.discard(seg) }
+    }
+
+    /// Puts `items` into a new segment of at least `n` buckets for `prefix` (the top `depth` bits of their
+    /// hashes) or, when `n` is `None` or no size suffices, into two segments one bit deeper.
+    fn install(&mut self, prefix: u64, depth: u32, items: &[(Word, u64)], n: Option<usize>) {
+        if let Some(seg) = n.and_then(|n| build(items, depth, n)) {
+            self.buckets += seg.n() as u32;
+            let span = 1usize << (self.log() - depth);
+            let start = prefix as usize * span;
+            self.directory[start..start + span].fill(seg);
+            return;
+        }
+        assert!(depth < DEEPEST, "the hash does not spread its keys");
+        if depth == self.log() {
+            self.directory = self.directory.iter().flat_map(|seg| [*seg, *seg]).collect();
+            self.deepest = 0;
+        }
+        if depth + 1 == self.log() {
+            self.deepest += 2;
+        }
+        let (right, left): (Vec<_>, Vec<_>) =
+            items.iter().partition(|(_, hash)| hash >> (63 - depth) & 1 == 1);
+        for (prefix, items) in [(prefix * 2, left), (prefix * 2 + 1, right)] {
+            self.install(prefix, depth + 1, &items, Some(size_for(items.len())));
+        }
+    }
+
+    /// Pointers and hashes of the items of some segments. Fetches the items ahead of hashing them.
+    fn collect(&self, segs: &[Seg]) -> Vec<(Word, u64)> {
+        const AHEAD: usize = 12;
+        let mut items = Vec::with_capacity(segs.iter().map(|seg| seg.n() * SLOTS).sum());
+        for seg in segs {
+            // SAFETY: directory entries are alive; `&self` keeps writers away.
+            for bucket in unsafe { seg.buckets() } {
+                items.extend(slots(bucket.occupied()).map(|slot| (bucket.word(slot), 0)));
+            }
+        }
+        let touch = |word: Word| {
+            prefetch(word.ptr().as_ptr());
+            prefetch(word.ptr().as_ptr().wrapping_add(24));
+        };
+        items.iter().take(AHEAD).for_each(|(word, _)| touch(*word));
+        for i in 0..items.len() {
+            if let Some((word, _)) = items.get(i + AHEAD) {
+                touch(*word);
+            }
+            items[i].1 = self.hash(peek::<I>(items[i].0).key());
+        }
+        items
+    }
+
+    /// Frees the buckets of a replaced segment.
+    ///
+    /// # Safety
+    /// As for [`Seg::free`].
+    unsafe fn discard(&mut self, seg: Seg) {
+        self.buckets -= seg.n() as u32;
+        // SAFETY: by the caller's promise.
+        unsafe { seg.free() }
+    }
+
+    /// One item less at `hash`; shrinks something now and then.
+    #[inline]
+    fn removed(&mut self, hash: u64) {
+        self.len -= 1;
+        self.ticks = self.ticks.wrapping_add(1);
+        let n = self.directory.get(self.index(hash)).map_or(0, |seg| seg.n());
+        if n <= 4 || self.ticks & 7 == 0 {
+            self.shrink(hash);
+        }
+    }
+
+    /// Makes the segment that `hash` leads to smaller, or one with its sibling, when it is rather empty.
+    #[cold]
+    fn shrink(&mut self, hash: u64) {
+        // Half of what a split leaves in the two: no ping-pong.
+        const TOGETHER: usize = LARGEST * SLOTS * 2 / 5;
+        if self.len == 0 && self.directory.len() > 1 {
+            self.clear();
+            return;
+        }
+        let index = self.index(hash);
+        let seg = self.directory[index];
+        let depth = seg.depth();
+        // SAFETY: directory entries are alive.
+        let items = count(unsafe { seg.buckets() });
+        let prefix = (hash >> 1) >> (63 - depth);
+        if depth > 0 && items < TOGETHER {
+            let sibling = self.directory[index ^ 1 << (self.log() - depth)];
+            // SAFETY: directory entries are alive.
+            if sibling.depth() == depth && items + count(unsafe { sibling.buckets() }) < TOGETHER {
+                self.merge(prefix, seg, sibling);
+                return;
+            }
+        }
+        let n = if items == 0 && depth > 0 { 0 } else { size_for(items) };
+        if n < seg.n() && items * 5 <= seg.n() * SLOTS * 2 {
+            let items = self.collect(&[seg]);
+            self.install(prefix, depth, &items, Some(n));
+            // SAFETY: `install` replaced every copy of the entry, and the items are in its successor.
+            unsafe { self.discard(seg) }
+        }
+    }
+
+    fn merge(&mut self, prefix: u64, seg: Seg, sibling: Seg) {
+        let depth = seg.depth();
+        let items = self.collect(&[seg, sibling]);
+        if depth == self.log() {
+            self.deepest -= 2;
+        }
+        self.install(prefix >> 1, depth - 1, &items, Some(size_for(items.len())));
+        // SAFETY: `install` replaced every copy of both entries, and the items are in the successor.
+        unsafe {
+            self.discard(seg);
+            self.discard(sibling);
+        }
+        while self.deepest == 0 && self.directory.len() > 1 {
+            self.directory = self.directory.iter().step_by(2).copied().collect();
+            let log = self.log();
+            self.deepest = self.directory.iter().filter(|seg| seg.depth() == log).count() as u32;
+        }
+    }
+}
+
+impl<I: Item> Drop for Table<I> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl<I: Item> fmt::Debug for Table<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("len", &self.len)
+            .field("buckets", &self.buckets)
+            .field("directory", &self.directory.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An item of a table, to be read.
+pub struct ItemRef<'a, I: Item> {
+    item: ManuallyDrop<I>,
+    mark: bool,
+    table: PhantomData<&'a I>,
+}
+
+impl<I: Item> ItemRef<'_, I> {
+    #[inline]
+    fn new(word: Word) -> Self {
+        ItemRef { item: peek(word), mark: word.marked(), table: PhantomData }
+    }
+
+    /// The caller's bit, which the table keeps beside the pointer.
+    #[inline]
+    pub fn mark(&self) -> bool {
+        self.mark
+    }
+}
+
+impl<I: Item> Deref for ItemRef<'_, I> {
+    type Target = I;
+
+    #[inline]
+    fn deref(&self) -> &I {
+        &self.item
+    }
+}
+
+/// An item of a table, to be changed or removed. Its allocation may move: the table learns the new
+/// address when this is dropped. (Should it be forgotten instead, the item leaks.)
+pub struct ItemMut<'a, I: Item> {
+    table: &'a mut Table<I>,
+    item: ManuallyDrop<I>,
+    bucket: NonNull<Bucket>,
+    hash: u64,
+    slot: usize,
+    fp: u8,
+    /// While the caller may be moving the item, the slot is empty.
+    out: bool,
+    /// Whether a removal may shrink the table at once.
+    settle: bool,
+}
+
+impl<'a, I: Item> ItemMut<'a, I> {
+    /// `hash` need only lead to the home bucket: the fingerprint is taken from the slot.
+    #[inline]
+    fn new(table: &'a mut Table<I>, hash: u64, bucket: NonNull<Bucket>, slot: usize, settle: bool) -> Self {
+        // SAFETY: the caller got the bucket from the table, and `table` is borrowed for as long as we are.
+        let (word, fp) = unsafe { (bucket.as_ref().word(slot), bucket.as_ref().fp(slot)) };
+        ItemMut { table, item: peek(word), bucket, hash, slot, fp, out: false, settle }
+    }
+
+    #[inline]
+    fn bucket(&mut self) -> &mut Bucket {
+        // SAFETY: `table` is borrowed for as long as we are, and nothing moves its buckets meanwhile.
+        unsafe { self.bucket.as_mut() }
+    }
+
+    /// The caller's bit, which the table keeps beside the pointer.
+    #[inline]
+    pub fn mark(&self) -> bool {
+        // SAFETY: as in `bucket`.
+        unsafe { self.bucket.as_ref() }.word(self.slot).marked()
+    }
+
+    /// Changes the caller's bit.
+    #[inline]
+    pub fn set_mark(&mut self, mark: bool) {
+        let slot = self.slot;
+        let word = self.bucket().word(slot).with_mark(mark);
+        self.bucket().set_word(slot, word);
+    }
+
+    /// Takes the item out of the table.
+    #[inline]
+    pub fn remove(self) -> I {
+        let mut this = ManuallyDrop::new(self);
+        let (hash, slot, settle) = (this.hash, this.slot, this.settle);
+        let distance = this.bucket().word(slot).distance();
+        this.bucket().wipe(slot);
+        if distance > 0
+            && let Some((buckets, home)) = this.table.at_mut(hash)
+        {
+            buckets[home].subtract(distance);
+        }
+        if settle {
+            this.table.removed(hash);
+        } else {
+            this.table.len -= 1;
+        }
+        // SAFETY: `this` is never dropped nor used again, so this is the only owner.
+        unsafe { ManuallyDrop::take(&mut this.item) }
+    }
+}
+
+impl<I: Item> Deref for ItemMut<'_, I> {
+    type Target = I;
+
+    #[inline]
+    fn deref(&self) -> &I {
+        &self.item
+    }
+}
+
+impl<I: Item> DerefMut for ItemMut<'_, I> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut I {
+        self.out = true;
+        let slot = self.slot;
+        self.bucket().set_fp(slot, 0);
+        &mut self.item
+    }
+}
+
+impl<I: Item> Drop for ItemMut<'_, I> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.out {
+            // SAFETY: the field is not used again.
+            let item = unsafe { ManuallyDrop::take(&mut self.item) };
+            let (slot, fp) = (self.slot, self.fp);
+            let old = self.bucket().word(slot);
+            let new = Word::new(item.into_raw(), old.marked()).with_distance(old.distance());
+            self.bucket().put(slot, fp, new);
+        }
+    }
+}
+
+/// What [`Table::entry`] found.
+pub enum Slot<'a, I: Item> {
+    /// The item.
+    Occupied(ItemMut<'a, I>),
+    /// No item, but the place for one.
+    Vacant(Vacant<'a, I>),
+}
+
+/// An absent key's place.
+pub struct Vacant<'a, I: Item> {
+    table: &'a mut Table<I>,
+    hash: u64,
+}
+
+impl<'a, I: Item> Vacant<'a, I> {
+    /// Puts in the item, which has the key that was looked up.
+    #[inline]
+    pub fn insert(self, item: I, mark: bool) -> ItemMut<'a, I> {
+        self.table.insert(self.hash, item, mark)
+    }
+}
+
+/// The item behind a stored pointer, to be looked at while it stays in the table.
+#[inline]
+fn peek<I: Item>(word: Word) -> ManuallyDrop<I> {
+    // SAFETY: occupied slots hold pointers made by `into_raw`; the copy is never dropped as an owner
+    // while the slot still counts as one.
+    ManuallyDrop::new(unsafe { I::from_raw(word.ptr()) })
+}
+
+/// The members of a bit set, low to high.
+#[inline]
+fn slots(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let slot = set.trailing_zeros() as usize;
+        let some = set != 0;
+        set &= set.wrapping_sub(1);
+        some.then_some(slot)
+    })
+}
+
+/// Asks for a cache line; never faults, whatever the address.
+#[inline]
+fn prefetch(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}
