@@ -2,9 +2,6 @@
 
 use peregrine::ds::ranktree::RankTree;
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 const MEMBERS: u64 = 1_000_000;
 /// Members are drawn from this many.
 const SPACE: u64 = 2 * MEMBERS;
