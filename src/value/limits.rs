@@ -1,7 +1,9 @@
 //! Up to which size do values stay in their compact encodings? The settings of those names.
 
+use crate::ds::quicklist::NodeLimit;
+
 /// Limits of compact encodings; the fields are named after their settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most fields of a packed hash.
     pub hash_max_listpack_entries: usize,
@@ -45,5 +47,12 @@ impl Default for Limits {
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,
         }
+    }
+}
+
+impl Limits {
+    /// The limit of a list's nodes.
+    pub fn list_node(&self) -> NodeLimit {
+        NodeLimit::new(i64::from(self.list_max_listpack_size))
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod hll;
 pub mod limits;
+pub mod list;
 pub mod zset;
