@@ -11,3 +11,4 @@ pub mod resp;
 pub mod rng;
 pub mod server;
 pub mod text;
+pub mod transcript;

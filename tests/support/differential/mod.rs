@@ -46,8 +46,8 @@ pub struct Answers {
     pub ours: io::Result<Reply>,
     /// How they compare.
     pub verdict: Verdict,
-    /// The commands whose items came in another order, and the real order: this command, or several of an EXEC.
-    pub reordered: Vec<(Vec<Vec<u8>>, Value)>,
+    /// The command.
+    pub args: Vec<Vec<u8>>,
 }
 
 impl Pair {
@@ -78,13 +78,12 @@ impl Pair {
                 Ok(()) => self.ours.read(),
                 Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
             };
-            let mut reordered = Vec::new();
             let verdict = match &ours {
-                Ok(ours) => self.judge(args, &real, ours, &mut reordered),
+                Ok(ours) => self.judge(args, &real, ours),
                 Err(_) => Verdict::Different,
             };
             let broken = ours.is_err();
-            answers.push(Answers { real, ours, verdict, reordered });
+            answers.push(Answers { real, ours, verdict, args: args.clone() });
             if broken {
                 break;
             }
@@ -92,29 +91,19 @@ impl Pair {
         answers
     }
 
-    fn judge(
-        &mut self,
-        args: &[Vec<u8>],
-        real: &Reply,
-        ours: &Reply,
-        reordered: &mut Vec<(Vec<Vec<u8>>, Value)>,
-    ) -> Verdict {
+    fn judge(&mut self, args: &[Vec<u8>], real: &Reply, ours: &Reply) -> Verdict {
         let is = |name: &str| args[0].eq_ignore_ascii_case(name.as_bytes());
-        let mut judge_one = |args: &[Vec<u8>], real: &Value, ours: &Value| {
-            let verdict = normalise::compare_values(args, real, ours);
-            if verdict == Verdict::OrderOnly {
-                reordered.push((args.to_vec(), real.clone()));
-            }
-            verdict
-        };
         if is("EXEC") {
             let queued = self.queued.take().unwrap_or_default();
             if let (Value::Array(a), Value::Array(b)) = (&real.value, &ours.value)
                 && a.len() == b.len()
                 && a.len() == queued.len()
             {
-                let verdicts = a.iter().zip(b).zip(&queued).map(|((a, b), c)| judge_one(c, a, b));
-                return verdicts.max_by_key(|v| *v as u8).unwrap_or(Verdict::Same);
+                let verdicts =
+                    a.iter().zip(b).zip(&queued).map(|((a, b), c)| normalise::compare_values(c, a, b));
+                let worst = verdicts.max_by_key(|v| *v as u8).unwrap_or(Verdict::Same);
+                // What was hashed inside may be gone after the EXEC: an order in it is not judged.
+                return if worst == Verdict::OrderOnly { Verdict::Same } else { worst };
             }
         } else if real.raw == b"+QUEUED\r\n" {
             self.queued.get_or_insert_default().push(args.to_vec());
@@ -123,7 +112,7 @@ impl Pair {
         }
         match real.raw == ours.raw {
             true => Verdict::Same,
-            false => judge_one(args, &real.value, &ours.value),
+            false => normalise::compare_values(args, &real.value, &ours.value),
         }
     }
 
@@ -242,7 +231,11 @@ impl Run {
                     let settled = pair.agrees(&history[..=start + n], &answer);
                     let both_errors = answer.real.value.is_error()
                         && answer.ours.as_ref().is_ok_and(|r| r.value.is_error());
-                    if !settled && !(self.report(&history[..=start + n], answer, protocol) && both_errors) {
+                    if settled {
+                        continue;
+                    }
+                    let known = self.report(&history[..=start + n], answer, protocol);
+                    if !(known && both_errors) {
                         return;
                     }
                 }

@@ -59,6 +59,11 @@ const RULES: &[(&str, &str, Rule)] = &[
     ("XPENDING", "*", Rule::Idle),
     ("XINFO", "CONSUMERS", Rule::Idle),
     ("XINFO", "STREAM", Rule::Idle),
+    ("CONFIG", "GET", Rule::AnyOrder),
+    ("PUBSUB", "CHANNELS", Rule::AnyOrder),
+    ("PUBSUB", "SHARDCHANNELS", Rule::AnyOrder),
+    ("ACL", "CAT", Rule::AnyOrder),
+    ("COMMAND", "LIST", Rule::AnyOrder),
     ("COMMAND", "GETKEYS", Rule::Exact),
     ("COMMAND", "*", Rule::Anything),
     ("HELLO", "*", Rule::Anything),
@@ -68,19 +73,22 @@ const RULES: &[(&str, &str, Rule)] = &[
 /// The rule of a command.
 pub fn rule(args: &[Vec<u8>]) -> Rule {
     // Where a scan stops is the server's business, unless it was asked for everything at once.
-    if args[0].to_ascii_uppercase().ends_with(b"SCAN") && !args.iter().any(|a| a == b"10000") {
+    let name = args[0].to_ascii_uppercase();
+    let from_start = |at: usize| args.get(at).is_some_and(|cursor| cursor == b"0");
+    let whole = from_start(if name == b"SCAN" { 1 } else { 2 }) && args.iter().any(|a| a == b"10000");
+    if name.ends_with(b"SCAN") && !whole {
         return Rule::Anything;
     }
     let has = |word: &[u8]| args.iter().any(|a| a.eq_ignore_ascii_case(word));
     // A part of an order that a hashed set leaves open is any part of it.
-    if args[0].to_ascii_uppercase().starts_with(b"SORT") && has(b"nosort") && has(b"limit") {
+    if name.starts_with(b"SORT") && has(b"nosort") && has(b"limit") {
         return Rule::Shape;
     }
     let same =
         |word: &str, arg: Option<&Vec<u8>>| arg.is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()));
-    let row = RULES
-        .iter()
-        .find(|(name, first, _)| same(name, args.first()) && (*first == "*" || same(first, args.get(1))));
+    let row = RULES.iter().find(|(command, first, _)| {
+        same(command, args.first()) && (*first == "*" || same(first, args.get(1)))
+    });
     row.map_or(Rule::Exact, |(_, _, rule)| *rule)
 }
 
