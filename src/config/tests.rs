@@ -1,3 +1,5 @@
+//! Do settings parse, print, change and rewrite as those of Redis 8.2? Tables of cases and properties.
+
 use std::path::Path;
 
 use proptest::prelude::*;
