@@ -125,9 +125,8 @@ impl Intset {
     }
 
     /// Members in ascending order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = i64> + ExactSizeIterator + Clone + '_ {
-        let (ints, width) = (self.ints(), self.width());
-        (0..self.len()).map(move |i| read(ints, width, i))
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { ints: self.ints(), width: self.width() }
     }
 
     /// The index of `value`, or where it would be inserted.
@@ -182,6 +181,24 @@ impl Intset {
         self.buf.splice(HEADER + index * width, width, &[]);
         self.set_header(width, count - 1);
         true
+    }
+}
+
+/// Members in ascending order.
+#[derive(Clone)]
+pub struct Iter<'a> {
+    ints: &'a [u8],
+    width: usize,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = i64;
+
+    #[inline]
+    fn next(&mut self) -> Option<i64> {
+        let (first, rest) = self.ints.split_at_checked(self.width)?;
+        self.ints = rest;
+        Some(read(first, self.width, 0))
     }
 }
 

@@ -48,8 +48,8 @@ pub struct Pos(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
-/// An entry's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An entry's value. The order is none that Redis knows: it serves to find duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LpValue<'a> {
     /// Kept as bytes.
     Str(&'a [u8]),

@@ -412,7 +412,15 @@ pub struct ItemRef<'a, I: Item> {
     table: PhantomData<&'a I>,
 }
 
-impl<I: Item> ItemRef<'_, I> {
+impl<'a, I: Item> ItemRef<'a, I> {
+    /// The key, for as long as the table is borrowed.
+    #[inline]
+    pub fn into_key(self) -> &'a [u8] {
+        // SAFETY: the key's bytes are in the item's allocation, which outlives the borrow `'a` of the
+        // table, and do not change meanwhile; that this value (a copy of the pointer) goes matters not.
+        unsafe { std::mem::transmute::<&[u8], &'a [u8]>(self.item.key()) }
+    }
+
     #[inline]
     fn new(word: Word) -> Self {
         ItemRef { item: peek(word), mark: word.marked(), table: PhantomData }

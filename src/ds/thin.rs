@@ -13,7 +13,7 @@
 //! known without being stored, and a change of length within one size class happens in place.
 
 use super::alloc::good_size;
-use super::table::Item;
+use super::table::{Item, ItemRef};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -240,6 +240,18 @@ impl Scored {
     fn size(&self) -> usize {
         let len = self.bytes().len();
         8 + varint_len(len) + len
+    }
+}
+
+impl<'a> ItemRef<'a, Pair> {
+    /// Field, value and expiry, for as long as the table is borrowed.
+    #[inline]
+    pub fn into_parts(self) -> (&'a [u8], &'a [u8], Option<u64>) {
+        // SAFETY: the value's bytes are in the item's allocation, which outlives the borrow `'a` of the
+        // table, and do not change meanwhile.
+        let value = unsafe { std::mem::transmute::<&[u8], &'a [u8]>(self.value()) };
+        let expire = self.expire();
+        (self.into_key(), value, expire)
     }
 }
 

@@ -5,12 +5,13 @@
 //! ```
 //!
 //! Invariants: the length is at least 4 and counts its own four bytes; the allocation is always
-//! `size_class(length)` bytes, so no capacity is stored; bytes `0..length` are initialised. A
+//! `good_size(length)` bytes, so no capacity is stored; bytes `0..length` are initialised. A
 //! listpack starts with exactly this field, so a listpack *is* such a buffer.
 //!
-//! Size classes are those of jemalloc with an 8-byte quantum (four per doubling): rounding up to
-//! them wastes nothing the allocator would not waste, and appending is O(1) amortised.
+//! Rounding up to size classes wastes nothing the allocator would not waste, and as they are a fixed
+//! ratio apart, appending is O(1) amortised.
 
+use super::alloc::good_size;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::{self, NonNull};
 
@@ -18,15 +19,6 @@ use std::ptr::{self, NonNull};
 pub(crate) const MAX_LEN: usize = 1 << 30;
 
 const PREFIX: usize = 4;
-
-/// The allocation size that holds `n` bytes: the next jemalloc size class.
-pub(crate) fn size_class(n: usize) -> usize {
-    if n <= 64 {
-        return n.next_multiple_of(8).max(8);
-    }
-    let spacing = 1usize << ((n - 1).ilog2() - 2);
-    n.next_multiple_of(spacing)
-}
 
 /// An owned byte buffer behind one pointer. See the module for the layout.
 pub(crate) struct ThinBuf {
@@ -47,7 +39,7 @@ impl ThinBuf {
         let len = PREFIX + body.len();
         assert!(len <= MAX_LEN, "a packed buffer of {len} bytes");
         let layout = Self::layout(len);
-        // SAFETY: `size_class` is never 0.
+        // SAFETY: `good_size` is never 0.
         let raw = unsafe { alloc(layout) };
         let Some(ptr) = NonNull::new(raw) else { handle_alloc_error(layout) };
         // SAFETY: the allocation holds at least `len` = 4 + body.len() bytes and is new, so it
@@ -61,7 +53,7 @@ impl ThinBuf {
 
     fn layout(len: usize) -> Layout {
         // SAFETY: 8 is a power of two; `len` <= MAX_LEN, so the size is far below isize::MAX.
-        unsafe { Layout::from_size_align_unchecked(size_class(len), 8) }
+        unsafe { Layout::from_size_align_unchecked(good_size(len), 8) }
     }
 
     /// Length in bytes, the prefix included.
@@ -73,7 +65,7 @@ impl ThinBuf {
 
     /// Bytes taken from the allocator.
     pub(crate) fn allocated(&self) -> usize {
-        size_class(self.len())
+        good_size(self.len())
     }
 
     /// All bytes, the prefix included.
@@ -101,7 +93,7 @@ impl ThinBuf {
         assert!(at >= PREFIX && at <= len && del <= len - at, "splice out of range");
         let new_len = len - del + add;
         assert!(new_len <= MAX_LEN, "a packed buffer of {new_len} bytes");
-        self.resize_if(size_class(new_len) > size_class(len), len, new_len);
+        self.resize_if(good_size(new_len) > good_size(len), len, new_len);
         // SAFETY: the allocation holds max(len, new_len) bytes: it was grown above if needed and is
         // shrunk only below. The tail len-(at+del) is initialised and ends within both. `parts`
         // cannot overlap: they are borrowed while `self` is borrowed mutably.
@@ -117,7 +109,7 @@ impl ThinBuf {
             }
             self.ptr.as_ptr().cast::<[u8; PREFIX]>().write((new_len as u32).to_le_bytes());
         }
-        self.resize_if(size_class(new_len) < size_class(len), len, new_len);
+        self.resize_if(good_size(new_len) < good_size(len), len, new_len);
     }
 
     /// Moves to the allocation that suits `new_len`, from the one that suits `old_len`.
@@ -153,12 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn size_classes_are_jemallocs() {
-        let expect =
-            [(1, 8), (8, 8), (9, 16), (57, 64), (65, 80), (81, 96), (129, 160), (8192, 8192), (8193, 10240)];
-        for (n, class) in expect {
-            assert_eq!(size_class(n), class, "{n}");
-        }
+    fn handle_is_one_pointer() {
         assert_eq!(std::mem::size_of::<Option<ThinBuf>>(), 8);
     }
 

@@ -21,21 +21,11 @@ pub enum End {
 
 /// A list, 16 bytes.
 #[derive(Clone)]
-pub struct List(Form);
-
-#[derive(Clone)]
-enum Form {
+pub enum List {
+    /// Few elements, in one allocation.
     Packed(Listpack),
+    /// Any number of elements.
     Quick(Box<Quicklist>),
-}
-
-/// How a snapshot sees a list.
-#[derive(Clone, Copy)]
-pub enum Parts<'a> {
-    /// One listpack.
-    Packed(&'a Listpack),
-    /// Nodes.
-    Quick(&'a Quicklist),
 }
 
 impl Default for List {
@@ -47,12 +37,12 @@ impl Default for List {
 impl List {
     /// Without elements.
     pub fn new() -> Self {
-        List(Form::Packed(Listpack::new()))
+        List::Packed(Listpack::new())
     }
 
     /// From loaded nodes, in the encoding Redis gives a loaded list.
     pub fn from_quicklist(list: Quicklist, limits: &Limits) -> Self {
-        let mut list = List(Form::Quick(Box::new(list)));
+        let mut list = List::Quick(Box::new(list));
         list.pack_if(|bytes, count| limits.list_node().holds(bytes, count));
         list
     }
@@ -67,42 +57,45 @@ impl List {
 
     /// The name OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
-        match &self.0 {
-            Form::Packed(_) => "listpack",
-            Form::Quick(_) => "quicklist",
-        }
-    }
-
-    /// The parts, for a snapshot.
-    pub fn parts(&self) -> Parts<'_> {
-        match &self.0 {
-            Form::Packed(lp) => Parts::Packed(lp),
-            Form::Quick(list) => Parts::Quick(list),
+        match self {
+            List::Packed(_) => "listpack",
+            List::Quick(_) => "quicklist",
         }
     }
 
     /// Number of elements.
     #[inline]
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Form::Packed(lp) => lp.len(),
-            Form::Quick(list) => list.len(),
+        match self {
+            List::Packed(lp) => lp.len(),
+            List::Quick(list) => list.len(),
         }
     }
 
     /// Has it no elements? Then its key must go.
     pub fn is_empty(&self) -> bool {
-        match &self.0 {
-            Form::Packed(lp) => lp.is_empty(),
-            Form::Quick(list) => list.is_empty(),
+        match self {
+            List::Packed(lp) => lp.is_empty(),
+            List::Quick(list) => list.is_empty(),
         }
     }
 
-    /// Bytes taken from the allocator, without these 16.
+    /// Frees about `elements` elements' worth of memory; returns whether all is freed.
+    pub fn drain_step(&mut self, elements: usize) -> bool {
+        match self {
+            List::Packed(lp) => *lp = Listpack::new(),
+            List::Quick(list) => {
+                list.remove_range(list.len().saturating_sub(elements), elements);
+            }
+        }
+        self.is_empty()
+    }
+
+    /// Bytes taken from the allocator, without these 16. Visits the nodes.
     pub fn memory(&self) -> usize {
-        match &self.0 {
-            Form::Packed(lp) => lp.memory(),
-            Form::Quick(list) => size_of::<Quicklist>() + list.memory(),
+        match self {
+            List::Packed(lp) => lp.memory(),
+            List::Quick(list) => size_of::<Quicklist>() + list.memory(),
         }
     }
 
@@ -110,25 +103,25 @@ impl List {
 
     /// Makes it a quicklist if these elements would take it over the limit.
     fn make_room(&mut self, limit: NodeLimit, add_bytes: usize, add_count: usize) {
-        if let Form::Packed(lp) = &mut self.0
+        if let List::Packed(lp) = self
             && limit.exceeded_by(lp.bytes().saturating_add(add_bytes), lp.len() + add_count)
         {
-            self.0 = Form::Quick(Box::new(Quicklist::from_listpack(mem::take(lp))));
+            *self = List::Quick(Box::new(Quicklist::from_listpack(mem::take(lp))));
         }
     }
 
     /// Makes it a listpack if it is a quicklist of one packed node that passes `small`.
     fn pack_if(&mut self, small: impl Fn(usize, usize) -> bool) {
-        if let Form::Quick(list) = &mut self.0
+        if let List::Quick(list) = self
             && list.single_listpack().is_some_and(|lp| small(lp.bytes(), lp.len()))
             && let Some(lp) = list.take_single_listpack()
         {
-            self.0 = Form::Packed(lp);
+            *self = List::Packed(lp);
         }
     }
 
     fn shrunk(&mut self, limits: &Limits) {
-        if matches!(self.0, Form::Quick(_)) {
+        if matches!(self, List::Quick(_)) {
             let half = limits.list_node().half();
             self.pack_if(|bytes, count| half.holds(bytes, count));
         }
@@ -142,7 +135,7 @@ impl List {
         I: IntoIterator<Item = &'a [u8]> + Clone,
     {
         let limit = limits.list_node();
-        if matches!(self.0, Form::Packed(_)) {
+        if matches!(self, List::Packed(_)) {
             let (bytes, count) = elements
                 .clone()
                 .into_iter()
@@ -153,11 +146,11 @@ impl List {
     }
 
     fn push_unchecked(&mut self, end: End, element: &[u8], limit: NodeLimit) {
-        match (&mut self.0, end) {
-            (Form::Packed(lp), End::Tail) => lp.push_back(element),
-            (Form::Packed(lp), End::Head) => lp.push_front(element),
-            (Form::Quick(list), End::Tail) => list.push_back(limit, element),
-            (Form::Quick(list), End::Head) => list.push_front(limit, element),
+        match (self, end) {
+            (List::Packed(lp), End::Tail) => lp.push_back(element),
+            (List::Packed(lp), End::Head) => lp.push_front(element),
+            (List::Quick(list), End::Tail) => list.push_back(limit, element),
+            (List::Quick(list), End::Head) => list.push_front(limit, element),
         }
     }
 
@@ -169,11 +162,11 @@ impl List {
     }
 
     fn pop_unchecked<R>(&mut self, end: End, f: impl FnOnce(LpValue<'_>) -> R) -> Option<R> {
-        match (&mut self.0, end) {
-            (Form::Packed(lp), End::Head) => lp.pop_front_with(f),
-            (Form::Packed(lp), End::Tail) => lp.pop_back_with(f),
-            (Form::Quick(list), End::Head) => list.pop_front_with(f),
-            (Form::Quick(list), End::Tail) => list.pop_back_with(f),
+        match (self, end) {
+            (List::Packed(lp), End::Head) => lp.pop_front_with(f),
+            (List::Packed(lp), End::Tail) => lp.pop_back_with(f),
+            (List::Quick(list), End::Head) => list.pop_front_with(f),
+            (List::Quick(list), End::Tail) => list.pop_back_with(f),
         }
     }
 
@@ -200,9 +193,9 @@ impl List {
     /// Replaces the element with this index; says whether there is one.
     pub fn set(&mut self, index: usize, element: &[u8], limits: &Limits) -> bool {
         self.make_room(limits.list_node(), element.len(), 1);
-        let done = match &mut self.0 {
-            Form::Packed(lp) => lp.seek(index).map(|pos| lp.replace(pos, element)).is_some(),
-            Form::Quick(list) => list.replace(limits.list_node(), index, element),
+        let done = match self {
+            List::Packed(lp) => lp.seek(index).map(|pos| lp.replace(pos, element)).is_some(),
+            List::Quick(list) => list.replace(limits.list_node(), index, element),
         };
         if done {
             self.shrunk(limits);
@@ -213,8 +206,8 @@ impl List {
     /// Inserts before or after the first element equal to `pivot`; says whether there is one.
     pub fn insert(&mut self, after: bool, pivot: &[u8], element: &[u8], limits: &Limits) -> bool {
         self.make_room(limits.list_node(), element.len(), 1);
-        match &mut self.0 {
-            Form::Packed(lp) => {
+        match self {
+            List::Packed(lp) => {
                 let Some(pos) = lp.find(pivot, 0) else { return false };
                 if after {
                     lp.insert_after(pos, element)
@@ -222,7 +215,7 @@ impl List {
                     lp.insert_before(pos, element)
                 };
             }
-            Form::Quick(list) => {
+            List::Quick(list) => {
                 let needle = Needle::new(pivot);
                 let Some(index) = list.iter_from(0).position(|value| needle.matches(value)) else {
                     return false;
@@ -235,9 +228,9 @@ impl List {
 
     /// Removes up to `n` elements from `index` on; gives how many there were.
     pub fn remove_range(&mut self, index: usize, n: usize, limits: &Limits) -> usize {
-        let removed = match &mut self.0 {
-            Form::Packed(lp) => lp.remove_range(index, n),
-            Form::Quick(list) => list.remove_range(index, n),
+        let removed = match self {
+            List::Packed(lp) => lp.remove_range(index, n),
+            List::Quick(list) => list.remove_range(index, n),
         };
         self.shrunk(limits);
         removed
@@ -253,9 +246,9 @@ impl List {
     /// Removes up to `n` elements equal to `element`, the ones nearest to `end`; gives how many.
     pub fn remove(&mut self, element: &[u8], n: usize, end: End, limits: &Limits) -> usize {
         let from_tail = end == End::Tail;
-        let removed = match &mut self.0 {
-            Form::Packed(lp) => remove_from_listpack(lp, &Needle::new(element), n, from_tail),
-            Form::Quick(list) => list.remove_matching(element, n, from_tail),
+        let removed = match self {
+            List::Packed(lp) => remove_from_listpack(lp, &Needle::new(element), n, from_tail),
+            List::Quick(list) => list.remove_matching(element, n, from_tail),
         };
         if removed > 0 {
             self.shrunk(limits);
@@ -267,9 +260,9 @@ impl List {
 
     /// The element with this index.
     pub fn get(&self, index: usize) -> Option<LpValue<'_>> {
-        match &self.0 {
-            Form::Packed(lp) => lp.get(index),
-            Form::Quick(list) => list.get(index),
+        match self {
+            List::Packed(lp) => lp.get(index),
+            List::Quick(list) => list.get(index),
         }
     }
 
@@ -280,17 +273,17 @@ impl List {
 
     /// All elements from the tail.
     pub fn iter_back(&self) -> Iter<'_> {
-        match &self.0 {
-            Form::Packed(lp) => Iter(Inner::Back(lp.iter())),
-            Form::Quick(list) => Iter(Inner::Quick(list.iter_back_from(list.len().saturating_sub(1)))),
+        match self {
+            List::Packed(lp) => Iter(Inner::Back(lp.iter())),
+            List::Quick(list) => Iter(Inner::Quick(list.iter_back_from(list.len().saturating_sub(1)))),
         }
     }
 
     /// Elements from `index` to the tail; take as many as the range has.
     pub fn iter_from(&self, index: usize) -> Iter<'_> {
-        match &self.0 {
-            Form::Packed(lp) => Iter(Inner::Packed(lp.iter_from(lp.seek(index).unwrap_or(lp.end())))),
-            Form::Quick(list) => Iter(Inner::Quick(list.iter_from(index))),
+        match self {
+            List::Packed(lp) => Iter(Inner::Packed(lp.iter_from(lp.seek(index).unwrap_or(lp.end())))),
+            List::Quick(list) => Iter(Inner::Quick(list.iter_from(index))),
         }
     }
 }

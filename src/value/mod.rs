@@ -3,4 +3,5 @@
 pub mod hll;
 pub mod limits;
 pub mod list;
+pub mod set;
 pub mod zset;
