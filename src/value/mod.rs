@@ -4,4 +4,5 @@ pub mod hll;
 pub mod limits;
 pub mod list;
 pub mod set;
+pub mod stream;
 pub mod zset;

@@ -102,7 +102,7 @@ fn ask(zset: &Zset, model: &Model, id: u16, a: f64, b: f64, min_open: bool, max_
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 100 }))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 100 }) })]
     #[test]
     fn a_sorted_set_is_an_ordered_list(
         ops in prop::collection::vec(op(), 1..if cfg!(miri) { 60 } else { 300 }),

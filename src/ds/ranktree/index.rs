@@ -492,7 +492,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 60 }))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 60 }) })]
         #[test]
         fn an_index_is_a_map(ops in prop::collection::vec((0u8..10, 0u64..1500, 0u32..20),
                                                          1..if cfg!(miri) { 60 } else { 3000 }),

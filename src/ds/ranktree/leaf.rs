@@ -266,7 +266,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 200 }))]
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 200 }) })]
         #[test]
         fn a_leaf_is_a_vector(ops in prop::collection::vec(
             (0u8..10, any::<prop::sample::Index>(), any::<prop::sample::Index>(),

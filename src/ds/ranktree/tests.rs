@@ -109,7 +109,7 @@ fn ask(tree: &RankTree, model: &Model, id: u16, score: f64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 40 }))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 40 }) })]
     #[test]
     fn a_tree_is_an_ordered_list(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 150 } else { 3000 })) {
         let (mut tree, mut model) = (RankTree::new(), Model::new());
@@ -137,7 +137,7 @@ proptest! {
 }
 
 fn big() -> u32 {
-    if cfg!(miri) { 300 } else { 60_000 }
+    if cfg!(miri) { 300 } else { 30_000 }
 }
 
 #[test]
