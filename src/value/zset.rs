@@ -213,14 +213,14 @@ impl Zset {
             {
                 return insert_packed(lp, member, score);
             }
-            self.to_tree();
+            self.become_tree();
         }
         if let Zset::Tree(tree) = self {
             tree.insert(member, score);
         }
     }
 
-    fn to_tree(&mut self) {
+    fn become_tree(&mut self) {
         if let Zset::Packed(lp) = self {
             let mut tree = Box::<RankTree>::default();
             for (member, score) in pairs(lp) {
@@ -233,7 +233,7 @@ impl Zset {
     /// Makes a tree of a packed set that more than the limit of members are about to join.
     pub fn expect(&mut self, members: usize, limits: &Limits) {
         if members > limits.zset_max_listpack_entries {
-            self.to_tree();
+            self.become_tree();
         }
     }
 
@@ -521,7 +521,7 @@ impl Zset {
             names.len() <= limits.zset_max_listpack_entries && longest <= limits.zset_max_listpack_value;
         let mut zset = Zset::Packed(lp);
         if !small {
-            zset.to_tree();
+            zset.become_tree();
         }
         Ok(zset)
     }
