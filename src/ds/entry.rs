@@ -491,7 +491,7 @@ mod tests {
     #[test]
     fn every_payload_replaces_every_other() {
         let keys = [0, 1, 16, 255, 65_535, 65_536, 70_000];
-        for key in keys.into_iter().filter(|key| !cfg!(miri) || [1, 65_536].contains(key)) {
+        for key in keys.into_iter().filter(|key| !cfg!(miri) || *key == 1) {
             for expire in [None, Some(123), Some(u64::MAX)] {
                 let alive = Rc::new(());
                 let mut entry = E::new_str(&bytes(key), b"hello", expire);
@@ -543,7 +543,7 @@ mod tests {
                 assert_eq!(shown(&entry), (b"key".to_vec(), expire, 9, false));
                 payload(&entry);
             }
-            let entry = entry.with_key(&bytes(if i == 0 { 66_000 } else { 40 }));
+            let entry = entry.with_key(&bytes(if i == 0 { 65_536 } else { 40 }));
             let entry = entry.with_key(b"a new key");
             assert_eq!((shown(&entry), entry.raw()), ((b"a new key".to_vec(), Some(3), 9, false), true));
             payload(&entry);

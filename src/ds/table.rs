@@ -38,8 +38,10 @@ pub use visit::Iter;
 ///
 /// # Safety
 /// `into_raw` returns an 8-aligned address below 2^48; `from_raw` of that pointer is the same value
-/// again, and moving the value does not change what it points to; `key` is the same for as long as the
-/// item is in a table (also across changes made through [`ItemMut`]).
+/// again, and moving the value does not change what it points to.
+///
+/// (An item whose key changes while it is in a table will not be found again; that is a fault, but not one
+/// of memory safety.)
 pub unsafe trait Item: Sized {
     /// Gives up ownership of the allocation.
     fn into_raw(self) -> NonNull<u8>;

@@ -25,6 +25,8 @@ use std::ptr::{self, NonNull};
 pub(super) const SIZES: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 /// Buckets of the largest segment.
 pub(super) const LARGEST: usize = 64;
+/// How far from home a hole is looked for: at 12, segments fill to 90 percent and more before they grow.
+const FARTHEST: usize = 12;
 /// No directory is deeper; hashes that still collide there are not hashes.
 pub(super) const DEEPEST: u32 = 32;
 
@@ -189,7 +191,7 @@ fn find_in(bucket: &Bucket, distance: usize, fp: u8, is: &mut impl FnMut(Word) -
     None
 }
 
-/// Puts an item as near to its home as it can be, moving one other item aside if that helps.
+/// Puts an item as near to its home as it can be, moving others aside if that helps.
 /// `None`: the segment must grow.
 #[inline]
 pub(super) fn place(buckets: &mut [Bucket], home: usize, fp: u8, word: Word) -> Option<Spot> {
@@ -201,27 +203,19 @@ pub(super) fn place(buckets: &mut [Bucket], home: usize, fp: u8, word: Word) -> 
     place_far(buckets, home, fp, word)
 }
 
+/// Finds the nearest hole and, while it is out of reach, brings it nearer by moving items into it that may
+/// be that far from their own homes (hopscotch hashing: Herlihy, Shavit, Tzafrir 2008).
 fn place_far(buckets: &mut [Bucket], home: usize, fp: u8, word: Word) -> Option<Spot> {
     let n = buckets.len();
-    let reach = REACH.min(n - 1);
-    for distance in 1..=reach {
-        let bucket = wrap(home + distance, n);
-        if let Some(slot) = buckets[bucket].free() {
-            return put_far(buckets, home, distance, slot, fp, word);
-        }
+    let (mut away, mut slot) = (1..=FARTHEST.min(n - 1))
+        .find_map(|away| buckets[wrap(home + away, n)].free().map(|slot| (away, slot)))?;
+    while away > REACH {
+        let hole = Spot { bucket: wrap(home + away, n), slot };
+        let (steps, left) =
+            (1..=REACH).rev().find_map(|steps| push_on(buckets, hole, steps).map(|left| (steps, left)))?;
+        (away, slot) = (away - steps, left);
     }
-    // Everything in reach is full. Is there an item in reach that can itself go a little further?
-    for away in reach + 1..=(reach + REACH).min(n - 1) {
-        let hole = wrap(home + away, n);
-        let Some(empty) = buckets[hole].free() else { continue };
-        for distance in away - REACH..=reach {
-            let bucket = wrap(home + distance, n);
-            if let Some(slot) = push_on(buckets, bucket, hole, away - distance, empty) {
-                return put_far(buckets, home, distance, slot, fp, word);
-            }
-        }
-    }
-    None
+    put_far(buckets, home, away, slot, fp, word)
 }
 
 fn put_far(
@@ -241,16 +235,17 @@ fn put_far(
     Some(Spot { bucket, slot })
 }
 
-/// Moves some item of `from` into slot `empty` of `hole`, `steps` further on; returns the slot it left.
-fn push_on(buckets: &mut [Bucket], from: usize, hole: usize, steps: usize, empty: usize) -> Option<usize> {
+/// Moves some item of the (full) bucket `steps` before `hole` into it; returns the slot it left.
+fn push_on(buckets: &mut [Bucket], hole: Spot, steps: usize) -> Option<usize> {
     let n = buckets.len();
+    let from = wrap(hole.bucket + n - steps, n);
     for slot in 0..SLOTS {
         let word = buckets[from].word(slot);
         let (old, new) = (word.distance(), word.distance() + steps);
         let owner = wrap(from + n - old, n);
         if new <= REACH && (old >= 2 || buckets[owner].may_add(new)) {
             let fp = buckets[from].fp(slot);
-            buckets[hole].put(empty, fp, word.with_distance(new));
+            buckets[hole.bucket].put(hole.slot, fp, word.with_distance(new));
             buckets[from].wipe(slot);
             buckets[owner].subtract(old);
             buckets[owner].add(new);
