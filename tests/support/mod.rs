@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod differential;
+pub mod history;
 pub mod resp;
 pub mod rng;
 pub mod server;
