@@ -126,10 +126,11 @@ impl Seek for At<'_> {
         member: impl Fn(usize) -> &'a [u8],
     ) -> usize {
         // Counted from end to end: cache misses overlap then, as those of a binary search do not.
+        // Without overflow checks, which would keep the loop from being vectorised.
         let (mut less, mut not_more) = (0, 0);
         for score in scores {
-            less += usize::from(score < self.score);
-            not_more += usize::from(score <= self.score);
+            less = usize::wrapping_add(less, usize::from(score < self.score));
+            not_more = usize::wrapping_add(not_more, usize::from(score <= self.score));
         }
         let before = |i| match member(less + i).cmp(self.member) {
             Ordering::Less => true,
@@ -145,7 +146,7 @@ struct ByScore<F>(F);
 
 impl<F: Fn(f64) -> bool> Seek for ByScore<F> {
     fn before<'a>(&self, scores: impl ExactSizeIterator<Item = f64>, _: impl Fn(usize) -> &'a [u8]) -> usize {
-        scores.map(|score| usize::from((self.0)(score))).sum()
+        scores.fold(0, |n, score| n.wrapping_add(usize::from((self.0)(score))))
     }
 }
 
@@ -427,7 +428,7 @@ impl RankTree {
             // The last child whose first item comes before; else the first child.
             let first_item = |i: usize| self.store.member(kids[i + 1].first_leaf, 0);
             let at = point.before(inner.first[1..].iter().copied(), first_item);
-            rank += kids[..at].iter().map(|k| k.count).sum::<u64>();
+            rank += kids[..at].iter().fold(0u64, |n, kid| n.wrapping_add(kid.count));
             path.push((node, at));
             node = kids[at].child;
         }
