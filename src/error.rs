@@ -1,0 +1,148 @@
+//! What can a client be told when a command fails? The exact texts, once.
+//!
+//! An [`Error`] is the reply line without its leading `-`: an upper-case code, a space, a sentence. Clients
+//! match on the code, so the texts are an interface. Carriage returns and newlines never survive into a reply
+//! line: `resp::reply` replaces them.
+
+use std::borrow::Cow;
+
+/// Why a command was refused; what the client reads after `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Cow<'static, str>);
+
+/// What a command handler returns: its reply has been written, or the reason why not.
+pub type Result<T = ()> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A fixed text, code included.
+    pub const fn new(text: &'static str) -> Self {
+        Error(Cow::Borrowed(text))
+    }
+
+    /// A text made for the occasion, code included.
+    pub fn text(text: impl Into<String>) -> Self {
+        Error(Cow::Owned(text.into()))
+    }
+
+    /// The whole line, e.g. `ERR syntax error`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The code alone, e.g. `WRONGTYPE`.
+    pub fn code(&self) -> &str {
+        self.0.split(' ').next().unwrap_or("ERR")
+    }
+
+    /// `ERR wrong number of arguments for 'NAME' command`; a subcommand is named `config|get`.
+    pub fn arity(name: &str) -> Self {
+        Error::text(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// `ERR invalid expire time in 'NAME' command`.
+    pub fn invalid_expire(name: &str) -> Self {
+        Error::text(format!("ERR invalid expire time in '{name}' command"))
+    }
+
+    /// The reply to a command name that the table does not hold, quoting the name and the first arguments.
+    pub fn unknown_command(argv: &[&[u8]]) -> Self {
+        let mut args = String::new();
+        for arg in argv.iter().skip(1) {
+            if args.len() >= 128 {
+                break;
+            }
+            args.push_str(&format!("'{}' ", clip(arg, 128 - args.len())));
+        }
+        let name = argv.first().map(|n| clip(n, 128)).unwrap_or_default();
+        Error::text(format!("ERR unknown command '{name}', with args beginning with: {args}"))
+    }
+
+    /// The reply to a subcommand that its container does not have.
+    pub fn unknown_subcommand(container: &str, sub: &[u8]) -> Self {
+        let help = container.to_ascii_uppercase();
+        Error::text(format!("ERR unknown subcommand '{}'. Try {help} HELP.", clip(sub, 128)))
+    }
+}
+
+/// The first `max` bytes of what a client sent, fit to be quoted in a text.
+pub fn clip(bytes: &[u8], max: usize) -> String {
+    let end = bytes.len().min(max);
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or(bytes)).into_owned()
+}
+
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: Error = Error::new($text);)*
+    };
+}
+
+texts! {
+    /// The key holds a value of another type.
+    WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    /// Options that do not fit together, or an unknown one.
+    SYNTAX = "ERR syntax error";
+    /// An argument should have been a 64-bit integer.
+    NOT_INTEGER = "ERR value is not an integer or out of range";
+    /// An argument should have been a number.
+    NOT_FLOAT = "ERR value is not a valid float";
+    /// An integer outside what the command takes.
+    OUT_OF_RANGE = "ERR value is out of range";
+    /// A count that must not be negative.
+    NOT_POSITIVE = "ERR value is out of range, must be positive";
+    /// A range bound of a lexicographic query.
+    BAD_LEX_RANGE = "ERR min or max not valid string range item";
+    /// A range bound of a score query.
+    BAD_SCORE_RANGE = "ERR min or max is not a float";
+    /// The command needs an existing key.
+    NO_SUCH_KEY = "ERR no such key";
+    /// An index outside the collection.
+    INDEX_RANGE = "ERR index out of range";
+    /// A string would exceed `proto-max-bulk-len`.
+    STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    /// An increment that leaves the 64-bit range.
+    OVERFLOW = "ERR increment or decrement would overflow";
+    /// An increment that leaves the floating-point range.
+    NAN_OR_INFINITY = "ERR increment would produce NaN or Infinity";
+    /// Timeouts of blocking commands.
+    TIMEOUT_NEGATIVE = "ERR timeout is negative";
+    /// Timeouts of blocking commands.
+    TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
+    /// A database number outside the configured ones.
+    DB_RANGE = "ERR DB index is out of range";
+    /// An unsigned cursor was expected.
+    BAD_CURSOR = "ERR invalid cursor";
+    /// A bit offset outside 512 MB.
+    BIT_OFFSET = "ERR bit offset is not an integer or out of range";
+    /// A bit other than 0 and 1.
+    BIT_VALUE = "ERR bit is not an integer or out of range";
+    /// A command that the connection must authenticate for.
+    NO_AUTH = "NOAUTH Authentication required.";
+    /// EXEC after a command of the transaction was refused.
+    EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
+    /// A write over `maxmemory` that eviction could not make room for.
+    OOM = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// The dataset is being loaded.
+    LOADING = "LOADING Redis is loading the dataset in memory";
+    /// The client was unblocked by CLIENT UNBLOCK ... ERROR.
+    UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+    /// A string that should hold a HyperLogLog does not.
+    NOT_HLL = "WRONGTYPE Key is not a valid HyperLogLog string value.";
+    /// A HyperLogLog that cannot be trusted.
+    CORRUPT_HLL = "INVALIDOBJ Corrupted HLL object detected";
+    /// A command that may run on this client only outside a script or transaction.
+    NO_SCRIPT_HERE = "ERR This Redis command is not allowed from script";
+    /// Cluster commands without cluster mode.
+    NO_CLUSTER = "ERR This instance has cluster support disabled";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_command_quotes_what_was_sent() {
+        let e = Error::unknown_command(&[b"foo", b"a", b"b"]);
+        assert_eq!(e.as_str(), "ERR unknown command 'foo', with args beginning with: 'a' 'b' ");
+        assert_eq!(e.code(), "ERR");
+    }
+}
