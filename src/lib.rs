@@ -1,8 +1,19 @@
 //! Peregrine: a Redis-compatible in-memory server.
 
+pub mod client;
+pub mod commands;
 pub mod config;
+pub mod dispatch;
 pub mod ds;
+pub mod error;
+pub mod keyspace;
+pub mod log;
+pub mod net;
+pub mod pubsub;
+pub mod resp;
 pub mod script;
+pub mod server;
+pub mod stats;
 pub mod util;
 pub mod value;
 

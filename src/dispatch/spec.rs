@@ -9,6 +9,7 @@
 //! ```
 
 use crate::dispatch::args::Args;
+use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
 use crate::error::Result;
 use crate::resp::reply::Reply;
@@ -79,6 +80,11 @@ bits! { u32, FLAG_NAMES:
     /// Keys cannot be found by position alone.
     MOVABLE_KEYS = 19, "movablekeys";
 }
+
+/// Runs at once inside MULTI instead of being queued (EXEC, DISCARD). Never shown to clients.
+pub const RUNS_IN_MULTI: u32 = 1 << 24;
+/// Allowed to a RESP2 client that has subscriptions. Never shown to clients.
+pub const FOR_SUBSCRIBERS: u32 = 1 << 25;
 
 bits! { u32, CATEGORY_NAMES:
     /// Keys in general.
@@ -232,8 +238,10 @@ pub enum Lock {
     All,
     /// One after the other while it walks (SCAN, DBSIZE); all of them inside a transaction or script.
     Walk,
+    /// Those of the queued commands of the client's transaction, and of the keys that it watches.
+    Queue,
     /// [`Lock::Keys`] or [`Lock::All`], depending on the arguments.
-    Ask(fn(&Ctx<'_>, &[&[u8]]) -> LockNeed),
+    Ask(fn(&Core, &[&[u8]]) -> LockNeed),
 }
 
 /// The answer of [`Lock::Ask`].
@@ -331,6 +339,12 @@ impl Command {
     /// Sets the flags.
     pub const fn flags(mut self, flags: u32) -> Command {
         self.flags = flags;
+        self
+    }
+
+    /// Adds flags that clients never see.
+    pub const fn also(mut self, flags: u32) -> Command {
+        self.flags |= flags;
         self
     }
 

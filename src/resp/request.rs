@@ -69,6 +69,12 @@ impl Parser {
         &self.args
     }
 
+    /// Forgets a request that has been parsed in part.
+    pub fn restart(&mut self) {
+        self.started = false;
+        self.bulk = None;
+    }
+
     /// True between the first and the last byte of a request.
     pub fn in_request(&self) -> bool {
         self.started

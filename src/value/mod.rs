@@ -6,3 +6,123 @@ pub mod list;
 pub mod set;
 pub mod stream;
 pub mod zset;
+
+pub use limits::Limits;
+pub use list::List;
+pub use set::Set;
+pub use stream::Stream;
+pub use zset::Zset;
+
+/// A value that is not embedded in its entry. 24 bytes: a tag and what the type keeps inline.
+#[derive(Debug)]
+pub enum Value {
+    /// A string too long to embed, or one that grows (APPEND, SETRANGE, SETBIT).
+    Str(Vec<u8>),
+    /// A list.
+    List(List),
+    /// A set.
+    Set(Set),
+    /// A sorted set.
+    Zset(Zset),
+    /// A stream.
+    Stream(Box<Stream>),
+}
+
+/// The type of a value, as TYPE names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `string`
+    String,
+    /// `list`
+    List,
+    /// `set`
+    Set,
+    /// `zset`
+    Zset,
+    /// `hash`
+    Hash,
+    /// `stream`
+    Stream,
+}
+
+impl Kind {
+    /// The name that TYPE replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Zset => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
+        }
+    }
+}
+
+/// A type of value that `Ctx::read`, `write` and `create` can be asked for.
+pub trait Typed: Sized {
+    /// The value as this type.
+    fn of(value: &Value) -> Option<&Self>;
+    /// The value as this type, to be changed.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+    /// An empty one.
+    fn fresh() -> Value;
+}
+
+macro_rules! typed {
+    ($($kind:ident: $type:ty = $fresh:expr;)*) => {
+        $(impl Typed for $type {
+            fn of(value: &Value) -> Option<&Self> {
+                if let Value::$kind(v) = value { Some(v) } else { None }
+            }
+            fn of_mut(value: &mut Value) -> Option<&mut Self> {
+                if let Value::$kind(v) = value { Some(v) } else { None }
+            }
+            fn fresh() -> Value {
+                Value::$kind($fresh)
+            }
+        })*
+    };
+}
+
+typed! {
+    List: List = List::new();
+    Set: Set = Set::new();
+    Zset: Zset = Zset::new();
+    Stream: Stream = Box::new(Stream::new());
+}
+
+impl Value {
+    /// The type.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Value::Str(_) => Kind::String,
+            Value::List(_) => Kind::List,
+            Value::Set(_) => Kind::Set,
+            Value::Zset(_) => Kind::Zset,
+            Value::Stream(_) => Kind::Stream,
+        }
+    }
+
+    /// The encoding, as OBJECT ENCODING names it; a string is "raw".
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Value::Str(_) => "raw",
+            Value::List(v) => v.encoding(),
+            Value::Set(v) => v.encoding(),
+            Value::Zset(v) => v.encoding(),
+            Value::Stream(_) => "stream",
+        }
+    }
+
+    /// About how many allocations freeing it takes.
+    pub fn effort(&self) -> usize {
+        match self {
+            Value::Str(_) => 1,
+            Value::List(v) => v.len() / 64,
+            Value::Set(v) => v.len(),
+            Value::Zset(v) => v.len(),
+            Value::Stream(v) => usize::try_from(v.len() / 64).unwrap_or(usize::MAX) + v.groups().len(),
+        }
+    }
+}

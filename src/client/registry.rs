@@ -1,0 +1,258 @@
+//! Which clients are connected? What other threads may know of a client, and the list of all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::client::message::{Mailbox, Message};
+
+/// Texts that a client set or that rarely change.
+#[derive(Debug, Default, Clone)]
+pub struct Labels {
+    /// CLIENT SETNAME.
+    pub name: Box<[u8]>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Box<[u8]>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Box<[u8]>,
+    /// The ACL user.
+    pub user: Option<Arc<str>>,
+}
+
+/// The kind of a client, for limits and CLIENT KILL TYPE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ClientType {
+    /// Anything else.
+    Normal = 0,
+    /// A replica.
+    Replica = 1,
+    /// Subscribed to something.
+    PubSub = 2,
+    /// Our primary.
+    Master = 3,
+}
+
+macro_rules! state_bits {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+        $($(#[$doc])* pub const $name: u32 = 1 << $bit;)*
+    };
+}
+
+state_bits! {
+    /// In a transaction.
+    IN_MULTI = 0;
+    /// Waiting in a blocking command.
+    BLOCKED = 1;
+    /// Watching MONITOR.
+    MONITOR = 2;
+    /// To be closed after its replies have been sent.
+    CLOSE_AFTER_REPLY = 3;
+    /// Never evicted.
+    NO_EVICT = 4;
+    /// Does not touch access times.
+    NO_TOUCH = 5;
+    /// Tracking is on.
+    TRACKING = 6;
+    /// Tracking in broadcast mode.
+    TRACKING_BCAST = 7;
+    /// Invalidations go to another client that is gone.
+    TRACKING_BROKEN = 8;
+    /// Came through a unix socket.
+    UNIX_SOCKET = 9;
+    /// A watched key changed.
+    DIRTY_CAS = 10;
+    /// Read-only cluster client.
+    READONLY_CLUSTER = 11;
+    /// Speaks RESP3.
+    RESP3 = 12;
+    /// Must be closed now.
+    KILLED = 13;
+}
+
+/// What every thread may know about a client. Counters are written by its own thread only.
+#[derive(Debug)]
+pub struct Client {
+    /// Unique and never used again.
+    pub id: u64,
+    /// The I/O thread that owns the connection.
+    pub thread: usize,
+    /// Remote address as `ip:port`, or `path:0` of a unix socket.
+    pub addr: String,
+    /// Local address.
+    pub laddr: String,
+    /// File descriptor, for CLIENT LIST.
+    pub fd: i32,
+    /// When it connected: monotonic milliseconds.
+    pub since_ms: u64,
+    /// A union of the state bits.
+    pub state: AtomicU32,
+    /// Last interaction, monotonic milliseconds.
+    pub last_ms: AtomicU64,
+    /// Selected database.
+    pub db: AtomicUsize,
+    /// Number of channel, pattern and shard channel subscriptions.
+    pub subs: [AtomicUsize; 3],
+    /// Queued commands of its transaction, -1 outside one.
+    pub multi: AtomicI64,
+    /// Watched keys.
+    pub watching: AtomicUsize,
+    /// Bytes in the query buffer, and free space in it.
+    pub query: [AtomicUsize; 2],
+    /// Bytes of queued transaction commands.
+    pub multi_memory: AtomicUsize,
+    /// Bytes waiting to be sent.
+    pub output: AtomicUsize,
+    /// Bytes that the connection holds in all.
+    pub memory: AtomicUsize,
+    /// Bytes received and sent, and commands run, since it connected.
+    pub traffic: [AtomicU64; 3],
+    /// Index of the last command in the command table, plus one.
+    pub last_command: AtomicU32,
+    /// A [`ClientType`].
+    pub kind: AtomicU8,
+    /// Receiver of its invalidations, 0 for itself.
+    pub redirect: AtomicU64,
+    /// Ticket of the blocking call under way, 0 for none.
+    pub blocked: AtomicU64,
+    /// CLIENT UNBLOCK asked: 1 as if by timeout, 2 with an error.
+    pub unblock: AtomicU8,
+    /// A watched key changed; shared with the watchers' lists.
+    pub dirty_cas: Arc<AtomicBool>,
+    /// Names.
+    pub labels: Mutex<Labels>,
+}
+
+impl Client {
+    /// A client as it connects.
+    pub fn new(id: u64, thread: usize, addr: String, laddr: String, fd: i32, now_ms: u64) -> Self {
+        Client {
+            id,
+            thread,
+            addr,
+            laddr,
+            fd,
+            since_ms: now_ms,
+            state: AtomicU32::new(0),
+            last_ms: AtomicU64::new(now_ms),
+            db: AtomicUsize::new(0),
+            subs: Default::default(),
+            multi: AtomicI64::new(-1),
+            watching: AtomicUsize::new(0),
+            query: Default::default(),
+            multi_memory: AtomicUsize::new(0),
+            output: AtomicUsize::new(0),
+            memory: AtomicUsize::new(0),
+            traffic: Default::default(),
+            last_command: AtomicU32::new(0),
+            kind: AtomicU8::new(0),
+            redirect: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            unblock: AtomicU8::new(0),
+            dirty_cas: Arc::default(),
+            labels: Mutex::default(),
+        }
+    }
+
+    /// True when all of `bits` are set.
+    pub fn has(&self, bits: u32) -> bool {
+        self.state.load(Ordering::Relaxed) & bits == bits
+    }
+
+    /// Sets or clears state bits.
+    pub fn set(&self, bits: u32, on: bool) {
+        if on {
+            self.state.fetch_or(bits, Ordering::AcqRel);
+        } else {
+            self.state.fetch_and(!bits, Ordering::AcqRel);
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> ClientType {
+        match self.kind.load(Ordering::Relaxed) {
+            1 => ClientType::Replica,
+            2 => ClientType::PubSub,
+            3 => ClientType::Master,
+            _ => ClientType::Normal,
+        }
+    }
+}
+
+/// All clients and the mailboxes of all threads.
+#[derive(Debug)]
+pub struct Registry {
+    clients: RwLock<BTreeMap<u64, Arc<Client>>>,
+    next_id: AtomicU64,
+    mailboxes: Box<[Mailbox]>,
+    /// Clients in blocking commands.
+    pub blocked: AtomicUsize,
+    /// Clients that are MONITORs.
+    pub monitors: AtomicUsize,
+    /// Clients with tracking on.
+    pub tracking: AtomicUsize,
+}
+
+impl Registry {
+    /// No clients yet.
+    pub fn new(threads: usize) -> Self {
+        Registry {
+            clients: RwLock::default(),
+            next_id: AtomicU64::new(1),
+            mailboxes: (0..threads).map(|_| Mailbox::default()).collect(),
+            blocked: AtomicUsize::new(0),
+            monitors: AtomicUsize::new(0),
+            tracking: AtomicUsize::new(0),
+        }
+    }
+
+    /// An identifier for the next client.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Enters a client.
+    pub fn add(&self, client: Arc<Client>) {
+        self.clients.write().insert(client.id, client);
+    }
+
+    /// Strikes a client off.
+    pub fn remove(&self, id: u64) {
+        self.clients.write().remove(&id);
+    }
+
+    /// The client with this id.
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.clients.read().get(&id).cloned()
+    }
+
+    /// All clients, oldest first.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        self.clients.read().values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.clients.read().len()
+    }
+
+    /// The mailbox of a thread.
+    pub fn mailbox(&self, thread: usize) -> &Mailbox {
+        &self.mailboxes[thread]
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Leaves a message for a client, if it is still there.
+    pub fn post(&self, message: Message) {
+        let thread = self.clients.read().get(&message.to()).map(|c| c.thread);
+        if let Some(thread) = thread {
+            self.mailboxes[thread].post(message);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What does the server know about the connection whose command runs? State that only its own thread touches.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::client::registry::Client;
+use crate::resp::reply::Proto;
+
+/// A command queued by MULTI.
+#[derive(Debug)]
+pub struct Queued {
+    /// Index in the command table.
+    pub command: usize,
+    /// The arguments, name included.
+    pub argv: Vec<Box<[u8]>>,
+}
+
+/// A transaction being assembled.
+#[derive(Debug, Default)]
+pub struct Multi {
+    /// Commands so far.
+    pub queue: Vec<Queued>,
+    /// A command was refused: EXEC will abort.
+    pub refused: bool,
+    /// Bytes of the queued arguments.
+    pub bytes: usize,
+}
+
+/// CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// None is.
+    Off,
+    /// The command after this one is not.
+    SkipNext,
+    /// This command is not.
+    Skip,
+}
+
+/// CLIENT TRACKING of this connection; the table of tracked keys is elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tracking {
+    /// Broadcast by prefix.
+    pub bcast: bool,
+    /// Only keys read after CLIENT CACHING YES.
+    pub optin: bool,
+    /// All keys but those read after CLIENT CACHING NO.
+    pub optout: bool,
+    /// Not for its own writes.
+    pub noloop: bool,
+    /// Prefixes of broadcast mode.
+    pub prefixes: Vec<Box<[u8]>>,
+    /// CLIENT CACHING said for the next command.
+    pub caching: Option<bool>,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Session {
+    /// What others may see of it.
+    pub client: Arc<Client>,
+    /// Selected database.
+    pub db: usize,
+    /// Protocol version.
+    pub proto: Proto,
+    /// The user it runs as.
+    pub user: Arc<str>,
+    /// False until AUTH, where a password is required.
+    pub authenticated: bool,
+    /// The transaction being assembled.
+    pub multi: Option<Multi>,
+    /// Keys under WATCH, by database.
+    pub watched: Vec<(usize, Box<[u8]>)>,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Tracking>,
+    /// Subscribed channels, patterns and shard channels.
+    pub channels: HashSet<Bytes>,
+    /// Patterns.
+    pub patterns: BTreeSet<Bytes>,
+    /// Shard channels.
+    pub shard_channels: HashSet<Bytes>,
+    /// Counts blocking calls.
+    pub ticket: u64,
+    /// Close once the reply has been sent.
+    pub close: bool,
+    /// True for sessions that replay the log, load data or serve a waiter: they pass every gate.
+    pub internal: bool,
+}
+
+impl Session {
+    /// The state of a new connection.
+    pub fn new(client: Arc<Client>, user: Arc<str>, authenticated: bool) -> Self {
+        Session {
+            client,
+            db: 0,
+            proto: Proto::Resp2,
+            user,
+            authenticated,
+            multi: None,
+            watched: Vec::new(),
+            reply_mode: ReplyMode::On,
+            tracking: None,
+            channels: HashSet::new(),
+            patterns: BTreeSet::new(),
+            shard_channels: HashSet::new(),
+            ticket: 0,
+            close: false,
+            internal: false,
+        }
+    }
+
+    /// A session without a connection: it replays the log, loads data, or serves a blocked client.
+    pub fn internal(client: Arc<Client>) -> Self {
+        let mut session = Session::new(client, "default".into(), true);
+        session.internal = true;
+        session
+    }
+
+    /// Subscriptions of all kinds.
+    pub fn subscriptions(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.shard_channels.len()
+    }
+
+    /// True when a RESP2 client may only use the commands of subscribers.
+    pub fn subscriber_mode(&self) -> bool {
+        self.proto == Proto::Resp2 && self.subscriptions() > 0
+    }
+}

@@ -1,0 +1,455 @@
+//! How does a handler reach a value? Look-ups that expire what is due, count hits, keep access times and check types.
+//!
+//! `peek` leaves no trace; `view`, `read` and `string` are reads of the client's; `write`, `create` and `set_*` change.
+//! After a change the handler reports it with `Ctx::changed`.
+
+use crate::dispatch::ctx::{Ctx, Mode};
+use crate::ds::entry::View;
+use crate::error::{self, Result};
+use crate::keyspace::db::{Db, Shard, Slot};
+use crate::keyspace::effects::Garbage;
+use crate::keyspace::event;
+use crate::keyspace::key::Key;
+use crate::util::number;
+use crate::value::{Kind, Typed, Value};
+
+/// What becomes of a key's expiry when its value is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// It is cleared.
+    Clear,
+    /// It stays.
+    Keep,
+    /// It is set: unix milliseconds.
+    At(u64),
+}
+
+/// A string value: its bytes, or the integer that it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Text<'a> {
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// An integer in its canonical decimal form.
+    Int(i64),
+}
+
+impl Text<'_> {
+    /// The bytes, with a buffer for the digits.
+    pub fn bytes<'b>(&'b self, digits: &'b mut itoa::Buffer) -> &'b [u8] {
+        match self {
+            Text::Bytes(b) => b,
+            Text::Int(n) => digits.format(*n).as_bytes(),
+        }
+    }
+
+    /// Length of the text in bytes.
+    pub fn len(&self) -> usize {
+        self.bytes(&mut itoa::Buffer::new()).len()
+    }
+
+    /// True for the empty string.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy of the bytes.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.bytes(&mut itoa::Buffer::new()).to_vec()
+    }
+
+    /// The value as an integer.
+    pub fn int(&self) -> Option<i64> {
+        match self {
+            Text::Int(n) => Some(*n),
+            Text::Bytes(b) => number::parse_i64(b),
+        }
+    }
+}
+
+/// The text of a view that is a string.
+fn text<'v>(view: View<'v, Value>) -> Option<Text<'v>> {
+    match view {
+        View::Str(bytes) => Some(Text::Bytes(bytes)),
+        View::Int(n) => Some(Text::Int(n)),
+        View::Value(Value::Str(bytes)) => Some(Text::Bytes(bytes)),
+        View::Value(_) => None,
+    }
+}
+
+/// The type of what a view shows.
+pub fn kind_of(view: &View<'_, Value>) -> Kind {
+    match view {
+        View::Value(value) => value.kind(),
+        _ => Kind::String,
+    }
+}
+
+/// Longest integer text that is kept as an integer.
+const MAX_INT_TEXT: usize = 20;
+
+impl Ctx<'_> {
+    /// The held shard of a key. That a command touches only keys that its row names is a property of the table,
+    /// and not holding by now would mean touching data without its lock: there is nothing to do but stop.
+    fn shard(&mut self, key: &Key<'_>) -> &mut Shard {
+        match self.locks.shard(key.shard) {
+            Some(shard) => shard,
+            None => panic!("{} touched a key that its row does not name", self.entry.name),
+        }
+    }
+
+    /// The part of the selected database that holds a key.
+    pub(crate) fn data(&mut self, key: &Key<'_>) -> &mut Db {
+        let db = self.session.db;
+        self.shard(key).db(db)
+    }
+
+    /// Removes the key if its time is over.
+    fn expire_if_due(&mut self, db: usize, key: &Key<'_>) {
+        let now = self.worker.now_ms;
+        let data = self.shard(key).db(db);
+        if data.expires == 0 {
+            return;
+        }
+        let due = data.get(key).is_some_and(|e| e.expire().is_some_and(|at| at <= now));
+        if due && self.mode != Mode::Replay {
+            self.expire_now(db, key);
+        }
+    }
+
+    /// The one place where a look-up decides that a key is gone: removes it, tells the log first, then everyone.
+    fn expire_now(&mut self, db: usize, key: &Key<'_>) {
+        let Some(slot) = self.shard(key).remove(db, key) else { return };
+        self.fx.garbage.push(Garbage::Slot(slot));
+        let lazy = self.config().lazyfree_lazy_expire;
+        self.log_before(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key.name]);
+        self.stats.expired.add(1);
+        let dirty = self.fx.dirty;
+        self.changed_in(db, 1, key, event::EXPIRED, "expired");
+        // The command that found it is not the one that changed it.
+        self.fx.dirty = dirty;
+    }
+
+    /// The value of a key without leaving a trace (TYPE, OBJECT, DEBUG).
+    pub fn peek(&mut self, key: &Key<'_>) -> Option<View<'_, Value>> {
+        self.peek_in(self.session.db, key)
+    }
+
+    /// [`Ctx::peek`] in another database.
+    pub fn peek_in(&mut self, db: usize, key: &Key<'_>) -> Option<View<'_, Value>> {
+        self.expire_if_due(db, key);
+        self.shard(key).db(db).get(key).map(Slot::view_of)
+    }
+
+    /// The whole entry of a key, without leaving a trace.
+    pub fn slot(&mut self, key: &Key<'_>) -> Option<crate::ds::table::ItemRef<'_, Slot>> {
+        self.expire_if_due(self.session.db, key);
+        self.data(key).get(key)
+    }
+
+    /// True when the key exists.
+    pub fn exists(&mut self, key: &Key<'_>) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// Reads a key for the client: counts a hit or miss and marks the key as used.
+    pub fn view(&mut self, key: &Key<'_>) -> Option<View<'_, Value>> {
+        let db = self.session.db;
+        self.expire_if_due(db, key);
+        let stamp = self.access_stamp();
+        let missing = self.data(key).get(key).is_none();
+        if missing {
+            self.stats.misses.add(1);
+            self.notify(key, event::KEY_MISS, "keymiss");
+            return None;
+        }
+        self.stats.hits.add(1);
+        let mut item = self.data(key).table.get_mut(key.hash, key.name)?;
+        stamp.apply(&mut item);
+        Some(Slot::view_of(item.into_ref()))
+    }
+
+    /// Reads a key's string for the client.
+    pub fn string(&mut self, key: &Key<'_>) -> Result<Option<Text<'_>>> {
+        match self.view(key) {
+            None => Ok(None),
+            Some(view) => text(view).map(Some).ok_or(error::WRONG_TYPE),
+        }
+    }
+
+    /// Reads a key's value of type `T` for the client.
+    pub fn read<T: Typed>(&mut self, key: &Key<'_>) -> Result<Option<&T>> {
+        match self.view(key) {
+            None => Ok(None),
+            Some(View::Value(value)) => T::of(value).map(Some).ok_or(error::WRONG_TYPE),
+            Some(_) => Err(error::WRONG_TYPE),
+        }
+    }
+
+    /// A key's string about to be replaced by something that depends on it: no hit, no miss.
+    pub fn string_for_update(&mut self, key: &Key<'_>) -> Result<Option<Text<'_>>> {
+        match self.peek(key) {
+            None => Ok(None),
+            Some(view) => text(view).map(Some).ok_or(error::WRONG_TYPE),
+        }
+    }
+
+    /// A key's value of type `T` without leaving a trace, for commands that look before they write.
+    pub fn peek_as<T: Typed>(&mut self, key: &Key<'_>) -> Result<Option<&T>> {
+        match self.peek(key) {
+            None => Ok(None),
+            Some(View::Value(value)) => T::of(value).map(Some).ok_or(error::WRONG_TYPE),
+            Some(_) => Err(error::WRONG_TYPE),
+        }
+    }
+
+    /// A key's value of type `T`, to be changed in place.
+    pub fn write<T: Typed>(&mut self, key: &Key<'_>) -> Result<Option<&mut T>> {
+        let db = self.session.db;
+        self.expire_if_due(db, key);
+        let stamp = self.access_stamp();
+        let Some(mut item) = self.shard(key).get_mut(db, key) else { return Ok(None) };
+        stamp.apply(&mut item);
+        match Slot::value_mut_of(item) {
+            Some(value) => T::of_mut(value).map(Some).ok_or(error::WRONG_TYPE),
+            None => Err(error::WRONG_TYPE),
+        }
+    }
+
+    /// A key's value of type `T`, to be changed in place; a new empty one if the key does not exist.
+    pub fn create<T: Typed>(&mut self, key: &Key<'_>) -> Result<&mut T> {
+        self.create_with(key, T::fresh)
+    }
+
+    /// [`Ctx::create`] with the empty value given.
+    pub fn create_with<T: Typed>(&mut self, key: &Key<'_>, fresh: impl FnOnce() -> Value) -> Result<&mut T> {
+        if self.peek(key).is_none() {
+            self.insert(key, fresh(), None);
+        }
+        self.write::<T>(key)?.ok_or(error::WRONG_TYPE)
+    }
+
+    /// Gives a key that does not exist a value.
+    pub fn insert(&mut self, key: &Key<'_>, value: Value, expire: Option<u64>) {
+        self.insert_in(self.session.db, key, value, expire);
+    }
+
+    /// [`Ctx::insert`] in another database.
+    pub fn insert_in(&mut self, db: usize, key: &Key<'_>, value: Value, expire: Option<u64>) {
+        let slot = Slot::new_value(key.name, value, expire);
+        self.insert_slot(db, key, slot);
+    }
+
+    /// Enters a whole entry under a key that does not exist.
+    pub fn insert_slot(&mut self, db: usize, key: &Key<'_>, mut slot: Slot) {
+        slot.set_lru(self.fresh_stamp());
+        self.shard(key).insert(db, key, slot);
+        self.notify_in(db, key, event::NEW, "new");
+    }
+
+    /// Gives a key a value of any type, replacing what is there.
+    pub fn set_value(&mut self, key: &Key<'_>, value: Value, expiry: Expiry) {
+        let db = self.session.db;
+        let kept = self.replace_prelude(db, key, expiry);
+        self.insert_in(db, key, value, kept);
+    }
+
+    /// Removes what is there, and says which expiry the new value gets.
+    fn replace_prelude(&mut self, db: usize, key: &Key<'_>, expiry: Expiry) -> Option<u64> {
+        let old = self.shard(key).remove(db, key);
+        let kept = old.as_ref().and_then(Slot::expire);
+        if let Some(old) = old {
+            self.fx.garbage.push(Garbage::Slot(old));
+        }
+        match expiry {
+            Expiry::Clear => None,
+            Expiry::Keep => kept,
+            Expiry::At(at) => Some(at),
+        }
+    }
+
+    /// Gives a key a string, replacing what is there. Integers are recognised.
+    pub fn set_string(&mut self, key: &Key<'_>, bytes: &[u8], expiry: Expiry) {
+        match number::parse_i64(bytes) {
+            Some(n) if bytes.len() <= MAX_INT_TEXT => self.set_scalar(key, Scalar::Int(n), expiry),
+            _ => self.set_scalar(key, Scalar::Str(bytes), expiry),
+        }
+    }
+
+    /// Gives a key an integer, replacing what is there.
+    pub fn set_int(&mut self, key: &Key<'_>, n: i64, expiry: Expiry) {
+        self.set_scalar(key, Scalar::Int(n), expiry);
+    }
+
+    fn set_scalar(&mut self, key: &Key<'_>, scalar: Scalar<'_>, expiry: Expiry) {
+        let db = self.session.db;
+        let stamp = self.fresh_stamp();
+        let shard = self.shard(key);
+        if let Some(mut item) = shard.get_mut(db, key) {
+            let had = item.expire();
+            let old = match scalar {
+                Scalar::Int(n) => item.set_int(n),
+                Scalar::Str(bytes) if Slot::embeds(bytes.len()) => item.set_str(bytes),
+                Scalar::Str(bytes) => item.set_value(Value::Str(bytes.to_vec())),
+            };
+            item.set_raw(false);
+            item.set_lru(stamp);
+            let expire = match expiry {
+                Expiry::Keep => had,
+                Expiry::Clear => None,
+                Expiry::At(at) => Some(at),
+            };
+            if expire != had {
+                item.set_expire(expire);
+                item.set_mark(expire.is_some());
+            }
+            drop(item);
+            let data = shard.db(db);
+            data.expires = data.expires + usize::from(expire.is_some()) - usize::from(had.is_some());
+            if let Some(old) = old {
+                self.fx.garbage.push(Garbage::Value(old));
+            }
+            return;
+        }
+        let expire = if let Expiry::At(at) = expiry { Some(at) } else { None };
+        let slot = match scalar {
+            Scalar::Int(n) => Slot::new_int(key.name, n, expire),
+            Scalar::Str(bytes) if Slot::embeds(bytes.len()) => Slot::new_str(key.name, bytes, expire),
+            Scalar::Str(bytes) => Slot::new_value(key.name, Value::Str(bytes.to_vec()), expire),
+        };
+        self.insert_slot(db, key, slot);
+    }
+
+    /// A key's string as a buffer that can grow (APPEND, SETRANGE, SETBIT, PFADD); empty if the key does not exist.
+    /// From now on it is kept and reported as "raw".
+    pub fn string_buffer(&mut self, key: &Key<'_>) -> Result<&mut Vec<u8>> {
+        let db = self.session.db;
+        let bytes = match self.peek(key) {
+            None => {
+                self.insert(key, Value::Str(Vec::new()), None);
+                None
+            }
+            Some(View::Value(Value::Str(_))) => None,
+            Some(view) => Some(text(view).ok_or(error::WRONG_TYPE)?.to_vec()),
+        };
+        let stamp = self.access_stamp();
+        let Some(mut item) = self.shard(key).get_mut(db, key) else { return Err(error::WRONG_TYPE) };
+        if let Some(bytes) = bytes {
+            item.set_value(Value::Str(bytes));
+        }
+        item.set_raw(true);
+        stamp.apply(&mut item);
+        match Slot::value_mut_of(item) {
+            Some(Value::Str(bytes)) => Ok(bytes),
+            _ => Err(error::WRONG_TYPE),
+        }
+    }
+
+    /// Removes a key; false when it did not exist.
+    pub fn remove(&mut self, key: &Key<'_>) -> bool {
+        self.take_slot(self.session.db, key).map(|slot| self.fx.garbage.push(Garbage::Slot(slot))).is_some()
+    }
+
+    /// Takes a key's whole entry out.
+    pub fn take_slot(&mut self, db: usize, key: &Key<'_>) -> Option<Slot> {
+        self.expire_if_due(db, key);
+        self.shard(key).remove(db, key)
+    }
+
+    /// Removes a key whose collection has become empty, with its event.
+    pub fn remove_emptied(&mut self, key: &Key<'_>) {
+        if self.remove(key) {
+            self.notify(key, event::GENERIC, "del");
+        }
+    }
+
+    /// A key's expiry in unix milliseconds; the outer `None` when the key does not exist.
+    pub fn expiry(&mut self, key: &Key<'_>) -> Option<Option<u64>> {
+        self.slot(key).map(|slot| slot.expire())
+    }
+
+    /// Sets or clears a key's expiry; false when the key does not exist.
+    pub fn set_expiry(&mut self, key: &Key<'_>, at: Option<u64>) -> bool {
+        let db = self.session.db;
+        self.shard(key).set_expire(db, key, at)
+    }
+
+    /// How an access marks an entry under the policy in force.
+    fn access_stamp(&mut self) -> Stamp {
+        if self.session.client.has(crate::client::registry::NO_TOUCH) {
+            return Stamp::None;
+        }
+        if self.config().maxmemory_policy.is_lfu() {
+            return Stamp::Lfu {
+                minutes: (self.worker.now_ms / 60_000) as u16,
+                decay: self.config().lfu_decay_time,
+                factor: self.config().lfu_log_factor,
+                chance: self.worker.rng.next_u64(),
+            };
+        }
+        Stamp::Lru(self.worker.lru_clock())
+    }
+
+    /// The access mark of a new entry.
+    fn fresh_stamp(&self) -> u32 {
+        if self.config().maxmemory_policy.is_lfu() {
+            return lfu::fresh((self.worker.now_ms / 60_000) as u16);
+        }
+        self.worker.lru_clock()
+    }
+}
+
+enum Scalar<'a> {
+    Int(i64),
+    Str(&'a [u8]),
+}
+
+/// The mark that an access leaves on an entry.
+enum Stamp {
+    None,
+    Lru(u32),
+    Lfu { minutes: u16, decay: u64, factor: u64, chance: u64 },
+}
+
+impl Stamp {
+    fn apply(&self, item: &mut Slot) {
+        let stamp = match *self {
+            Stamp::None => return,
+            Stamp::Lru(seconds) => seconds,
+            Stamp::Lfu { minutes, decay, factor, chance } => {
+                lfu::touched(item.lru(), minutes, decay, factor, chance)
+            }
+        };
+        if item.lru() != stamp {
+            item.set_lru(stamp);
+        }
+    }
+}
+
+/// The access counter of LFU in 24 bits: 16 of minutes when it last decayed, 8 of a logarithmic counter.
+/// Source: the Redis documentation of its LFU mode (Morris counter, initial value 5).
+pub mod lfu {
+    /// Counter of a new key, so that it is not the first to go.
+    const INIT: u32 = 5;
+
+    /// The mark of a new entry.
+    pub fn fresh(minutes: u16) -> u32 {
+        u32::from(minutes) << 8 | INIT
+    }
+
+    /// The counter after the time that has passed: one less for each `decay` minutes.
+    pub fn decayed(mark: u32, minutes: u16, decay: u64) -> u32 {
+        let (then, counter) = ((mark >> 8) as u16, mark & 0xff);
+        let elapsed = u64::from(minutes.wrapping_sub(then));
+        let periods = elapsed.checked_div(decay).unwrap_or(0);
+        counter.saturating_sub(u32::try_from(periods).unwrap_or(u32::MAX))
+    }
+
+    /// The mark after one more access. `chance` is a random number.
+    pub fn touched(mark: u32, minutes: u16, decay: u64, factor: u64, chance: u64) -> u32 {
+        let counter = decayed(mark, minutes, decay);
+        let base = f64::from(counter.saturating_sub(INIT));
+        let p = 1.0 / (base * factor as f64 + 1.0);
+        let grow = counter < 255 && ((chance >> 11) as f64 / (1u64 << 53) as f64) < p;
+        u32::from(minutes) << 8 | (counter + u32::from(grow))
+    }
+}

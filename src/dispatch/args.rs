@@ -1,0 +1,135 @@
+//! What did the client pass? A cursor over the arguments that reads them as what they should be.
+
+use crate::error::{self, Error, Result};
+use crate::util::number;
+
+/// The arguments of one command; the cursor starts behind the name.
+#[derive(Debug, Clone, Copy)]
+pub struct Args<'a> {
+    argv: &'a [&'a [u8]],
+    pos: usize,
+}
+
+impl<'a> Args<'a> {
+    /// A cursor over `argv`, whose first element is the command's name.
+    pub fn new(argv: &'a [&'a [u8]]) -> Self {
+        Args { argv, pos: 1 }
+    }
+
+    /// A cursor that starts behind a subcommand's name.
+    pub fn new_at(argv: &'a [&'a [u8]], pos: usize) -> Self {
+        Args { argv, pos }
+    }
+
+    /// The whole vector, name included.
+    pub fn argv(&self) -> &'a [&'a [u8]] {
+        self.argv
+    }
+
+    /// Number of arguments, name included.
+    pub fn count(&self) -> usize {
+        self.argv.len()
+    }
+
+    /// Number of arguments not read yet.
+    pub fn left(&self) -> usize {
+        self.argv.len().saturating_sub(self.pos)
+    }
+
+    /// Position of the next argument in the vector.
+    pub fn position(&self) -> usize {
+        self.pos
+    }
+
+    /// The arguments not read yet.
+    pub fn rest(&self) -> &'a [&'a [u8]] {
+        self.argv.get(self.pos..).unwrap_or_default()
+    }
+
+    /// Reads all that is left.
+    pub fn take_rest(&mut self) -> &'a [&'a [u8]] {
+        let rest = self.rest();
+        self.pos = self.argv.len();
+        rest
+    }
+
+    /// Reads `n` arguments.
+    pub fn take(&mut self, n: usize) -> Result<&'a [&'a [u8]]> {
+        let end = self.pos.checked_add(n).ok_or(error::SYNTAX)?;
+        let taken = self.argv.get(self.pos..end).ok_or(error::SYNTAX)?;
+        self.pos = end;
+        Ok(taken)
+    }
+
+    /// The argument at an absolute position.
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.argv.get(index).copied()
+    }
+
+    /// The next argument without reading it.
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.argv.get(self.pos).copied()
+    }
+
+    /// The next argument, if there is one.
+    pub fn maybe(&mut self) -> Option<&'a [u8]> {
+        let arg = self.peek()?;
+        self.pos += 1;
+        Some(arg)
+    }
+
+    /// The next argument; a syntax error when there is none.
+    pub fn next(&mut self) -> Result<&'a [u8]> {
+        self.maybe().ok_or(error::SYNTAX)
+    }
+
+    /// Reads the next argument if it is this word, in any case.
+    pub fn word(&mut self, word: &str) -> bool {
+        let yes = self.peek().is_some_and(|a| a.eq_ignore_ascii_case(word.as_bytes()));
+        self.pos += usize::from(yes);
+        yes
+    }
+
+    /// The next argument as an integer.
+    pub fn int(&mut self) -> Result<i64> {
+        self.int_or(error::NOT_INTEGER)
+    }
+
+    /// The next argument as an integer, or the given error.
+    pub fn int_or(&mut self, error: Error) -> Result<i64> {
+        number::parse_i64(self.next()?).ok_or(error)
+    }
+
+    /// The next argument as an integer within bounds; the error tells the bounds as Redis does.
+    pub fn int_in(&mut self, min: i64, max: i64, error: Error) -> Result<i64> {
+        let n = self.int_or(error.clone())?;
+        if (min..=max).contains(&n) { Ok(n) } else { Err(error) }
+    }
+
+    /// The next argument as a floating-point number.
+    pub fn float(&mut self) -> Result<f64> {
+        number::parse_f64(self.next()?).ok_or(error::NOT_FLOAT)
+    }
+
+    /// A syntax error unless everything has been read.
+    pub fn end(&self) -> Result {
+        if self.left() == 0 { Ok(()) } else { Err(error::SYNTAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_reads_in_order() {
+        let argv: Vec<&[u8]> = vec![b"CMD", b"12", b"limit", b"x"];
+        let mut args = Args::new(&argv);
+        assert_eq!(args.int(), Ok(12));
+        assert!(!args.word("COUNT"));
+        assert!(args.word("LIMIT"));
+        assert_eq!(args.int(), Err(error::NOT_INTEGER));
+        assert_eq!(args.next(), Err(error::SYNTAX));
+        assert_eq!(args.end(), Ok(()));
+    }
+}

@@ -1,0 +1,188 @@
+//! What happens when a command is done? Its effects are settled: events, log, and the clients that waited for it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::client::Session;
+use crate::client::message::Message;
+use crate::client::registry::BLOCKED;
+use crate::dispatch::call::{Outcome, Shards};
+use crate::dispatch::core::Core;
+use crate::dispatch::ctx::{Blocked, Ctx, Mode, Wait};
+use crate::keyspace::Locked;
+use crate::keyspace::waiter::Waiter;
+use crate::resp::reply::Reply;
+
+/// Settles a unit of work under its locks.
+pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    finish_unit(ctx, &mut outcome);
+    if !ctx.fx.ready.is_empty() {
+        serve_ready(ctx, &mut outcome);
+    }
+    if let Some(wait) = ctx.wait.take() {
+        outcome.blocked = Some(enlist(ctx, wait));
+    }
+    if !ctx.fx.garbage.is_empty() {
+        let garbage = std::mem::take(&mut ctx.fx.garbage);
+        ctx.core.free_later(garbage);
+    }
+    outcome
+}
+
+/// Publishes the events and appends the log of what has been done so far.
+fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
+    if ctx.fx.dirty > 0 {
+        ctx.stats.dirty.add(ctx.fx.dirty);
+        ctx.fx.dirty = 0;
+    }
+    if !ctx.fx.events.is_empty() {
+        ctx.publish_events();
+    }
+    if !ctx.fx.log.is_empty() {
+        outcome.logged = ctx.core.log.append(&ctx.fx.log);
+        ctx.fx.log.clear();
+    }
+}
+
+/// Lists a client that waits at its keys.
+fn enlist(ctx: &mut Ctx<'_>, wait: Wait) -> Blocked {
+    let session = &mut *ctx.session;
+    session.ticket += 1;
+    let client = &session.client;
+    let waiter = Arc::new(Waiter {
+        client: client.id,
+        thread: client.thread,
+        ticket: session.ticket,
+        db: session.db,
+        proto: session.proto,
+        user: session.user.clone(),
+        argv: wait.argv,
+        keys: wait.keys,
+        touches: wait.touches,
+        wish: wait.wish,
+        claimed: AtomicBool::new(false),
+    });
+    client.set(BLOCKED, true);
+    client.unblock.store(0, Ordering::Release);
+    client.blocked.store(session.ticket, Ordering::Release);
+    ctx.core.clients.blocked.fetch_add(1, Ordering::AcqRel);
+    for name in &waiter.keys {
+        let key = ctx.key(name);
+        ctx.data(&key).waiters.add(name, waiter.clone());
+    }
+    Blocked { waiter, deadline: wait.deadline, on_timeout: wait.on_timeout }
+}
+
+/// Ends a wait from the waiting side (a time-out, CLIENT UNBLOCK, a closed connection). False when somebody has
+/// served it already: the reply is on its way.
+pub fn give_up(core: &Core, blocked: &Blocked) -> bool {
+    let waiter = &blocked.waiter;
+    if !waiter.claim() {
+        return false;
+    }
+    delist(core, waiter);
+    forget(core, waiter);
+    true
+}
+
+/// Strikes a claimed waiter off the lists of all its keys. Takes the locks one by one: call it holding none.
+pub fn delist(core: &Core, waiter: &Arc<Waiter>) {
+    for name in &waiter.keys {
+        let key = core.keyspace.key(name);
+        core.keyspace.lock_one(usize::from(key.shard)).db(waiter.db).waiters.drop_waiter(name, waiter);
+    }
+}
+
+fn forget(core: &Core, waiter: &Waiter) {
+    core.clients.blocked.fetch_sub(1, Ordering::AcqRel);
+    if let Some(client) = core.clients.get(waiter.client) {
+        client.blocked.store(0, Ordering::Release);
+        client.set(BLOCKED, false);
+    }
+}
+
+/// Runs the commands of clients that wait for keys that have become ready, in order, until nobody is ready.
+fn serve_ready(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
+    while !ctx.fx.ready.is_empty() {
+        let mut seen = HashSet::new();
+        let ready: Vec<_> = std::mem::take(&mut ctx.fx.ready);
+        for (db, name) in ready.into_iter().filter(|r| seen.insert(r.clone())) {
+            let key = ctx.key(&name);
+            let Some(shard) = ctx.locks.shard(key.shard) else { continue };
+            for waiter in shard.db(db).waiters.of(&name) {
+                if is_ready(ctx, db, &name, &waiter) && waiter.claim() && !serve(ctx, &waiter, outcome) {
+                    waiter.release();
+                }
+            }
+        }
+    }
+}
+
+/// True when the key is what the waiter waits for.
+fn is_ready(ctx: &mut Ctx<'_>, db: usize, name: &[u8], waiter: &Waiter) -> bool {
+    let key = ctx.key(name);
+    let kind = ctx.peek_in(db, &key).map(|view| crate::dispatch::access::kind_of(&view));
+    kind == Some(waiter.wish.kind) || waiter.wish.or_gone
+}
+
+/// Runs a claimed waiter's command on its behalf. False when it has to go on waiting.
+fn serve(ctx: &mut Ctx<'_>, waiter: &Arc<Waiter>, outcome: &mut Outcome) -> bool {
+    let argv: Vec<&[u8]> = waiter.argv.iter().map(|a| &**a).collect();
+    let Ok(entry) = ctx.core.table.resolve(&argv) else { return false };
+    if !ctx.covers(entry, &argv) {
+        return false;
+    }
+    // A client that has just closed its connection gives up by itself.
+    let Some(client) = ctx.core.clients.get(waiter.client) else { return false };
+    let mut session = Session::internal(client);
+    session.db = waiter.db;
+    session.proto = waiter.proto;
+    session.user = waiter.user.clone();
+    std::mem::swap(ctx.session, &mut session);
+    let wait = ctx.wait.take();
+    let mut buf = Vec::new();
+    ctx.call_nested(entry, Mode::Serving, &argv, &mut Reply::new(&mut buf, waiter.proto));
+    let goes_on = std::mem::replace(&mut ctx.wait, wait).is_some();
+    std::mem::swap(ctx.session, &mut session);
+    if goes_on {
+        return false;
+    }
+    for name in &waiter.keys {
+        let key = ctx.keyspace().key(name);
+        if let Some(shard) = ctx.locks.shard(key.shard) {
+            shard.db(waiter.db).waiters.drop_waiter(name, waiter);
+        }
+    }
+    finish_unit(ctx, outcome);
+    forget(ctx.core, waiter);
+    let (to, ticket) = (waiter.client, waiter.ticket);
+    ctx.core.clients.mailbox(waiter.thread).post(Message::Served { to, ticket, reply: buf });
+    true
+}
+
+/// The shards that are missing to serve whoever waits for `names`, and whoever waits for what serving them changes.
+/// `None` when the locks suffice.
+pub(crate) fn wider(core: &Core, locks: &mut Locked<'_>, names: &[(usize, Box<[u8]>)]) -> Option<Shards> {
+    if core.clients.blocked.load(Ordering::Acquire) == 0 || locks.is_all() {
+        return None;
+    }
+    let mut missing = Shards::new();
+    let mut seen: HashSet<(usize, Box<[u8]>)> = HashSet::new();
+    let mut frontier: Vec<(usize, Box<[u8]>)> = names.to_vec();
+    while let Some((db, name)) = frontier.pop() {
+        if !seen.insert((db, name.clone())) {
+            continue;
+        }
+        let key = core.keyspace.key(&name);
+        let Some(shard) = locks.shard(key.shard) else {
+            missing.push(key.shard);
+            continue;
+        };
+        for waiter in shard.db(db).waiters.of(&name) {
+            frontier.extend(waiter.touches.iter().map(|t| (db, t.clone())));
+        }
+    }
+    (!missing.is_empty()).then_some(missing)
+}

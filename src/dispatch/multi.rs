@@ -1,0 +1,113 @@
+//! How do transactions work? MULTI queues, EXEC runs the queue as one unit, WATCH makes it conditional.
+
+use std::sync::atomic::Ordering;
+
+use crate::client::Session;
+use crate::client::session::{Multi, Queued};
+use crate::dispatch::core::Core;
+use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::table::Entry;
+use crate::resp::reply::Reply;
+
+/// Adds a command to the transaction.
+pub(crate) fn queue(session: &mut Session, entry: &Entry, argv: &[&[u8]]) {
+    let Some(multi) = &mut session.multi else { return };
+    // A transaction that will abort anyway need not be kept.
+    if multi.refused {
+        return;
+    }
+    let argv: Vec<Box<[u8]>> = argv.iter().map(|a| Box::from(*a)).collect();
+    multi.bytes += argv.iter().map(|a| a.len() + size_of::<Box<[u8]>>()).sum::<usize>();
+    multi.queue.push(Queued { command: entry.id, argv });
+    session.client.multi.store(i64::try_from(multi.queue.len()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    session.client.multi_memory.store(multi.bytes, Ordering::Relaxed);
+}
+
+/// Begins a transaction; false when one is open already.
+pub fn begin(session: &mut Session) -> bool {
+    if session.multi.is_some() {
+        return false;
+    }
+    session.multi = Some(Multi::default());
+    session.client.multi.store(0, Ordering::Relaxed);
+    true
+}
+
+/// Ends the transaction and returns what was queued. The watched keys stay watched: see [`unwatch`].
+pub fn end(session: &mut Session) -> Option<Multi> {
+    session.client.multi.store(-1, Ordering::Relaxed);
+    session.client.multi_memory.store(0, Ordering::Relaxed);
+    session.multi.take()
+}
+
+/// Runs queued commands one after the other, as an array of their replies.
+pub fn run_queue(ctx: &mut Ctx<'_>, multi: Multi, out: &mut Reply<'_>) {
+    out.array(multi.queue.len());
+    for queued in &multi.queue {
+        let argv: Vec<&[u8]> = queued.argv.iter().map(|a| &**a).collect();
+        let entry = ctx.core.table.entry(queued.command);
+        // HELLO may change the protocol in the middle.
+        out.set_proto(ctx.session.proto);
+        ctx.call_nested(entry, Mode::Transaction, &argv, out);
+    }
+}
+
+/// Puts a key under WATCH. The caller holds its shard.
+pub fn watch(ctx: &mut Ctx<'_>, name: &[u8]) {
+    let db = ctx.session.db;
+    if ctx.session.watched.iter().any(|(d, n)| *d == db && **n == *name) {
+        return;
+    }
+    let key = ctx.key(name);
+    // A key whose time is over counts as gone before the watch begins.
+    ctx.peek(&key);
+    let flag = ctx.session.client.dirty_cas.clone();
+    ctx.data(&key).watchers.entry(name.into()).or_default().push(flag);
+    ctx.session.watched.push((db, name.into()));
+    ctx.session.client.watching.store(ctx.session.watched.len(), Ordering::Relaxed);
+}
+
+/// True when a watched key has changed. The caller holds the shards of all watched keys.
+pub fn is_dirty(ctx: &mut Ctx<'_>) -> bool {
+    let watched = std::mem::take(&mut ctx.session.watched);
+    for (db, name) in &watched {
+        // Looking expires what is due, which marks the watchers.
+        let key = ctx.keyspace().key(name);
+        ctx.peek_in(*db, &key);
+    }
+    ctx.session.watched = watched;
+    ctx.session.client.dirty_cas.load(Ordering::Acquire)
+}
+
+/// Forgets all watched keys, through the shards that `ctx` holds where it does.
+pub fn unwatch(ctx: &mut Ctx<'_>) {
+    let watched = std::mem::take(&mut ctx.session.watched);
+    let flag = ctx.session.client.dirty_cas.clone();
+    for (db, name) in &watched {
+        let shard = usize::from(ctx.keyspace().key(name).shard);
+        ctx.locks.with_shard(shard, |shard| strike(shard.db(*db), name, &flag));
+    }
+    ctx.session.client.watching.store(0, Ordering::Relaxed);
+    flag.store(false, Ordering::Release);
+}
+
+/// Forgets all watched keys of a session outside any command: its connection is gone.
+pub fn unwatch_closed(core: &Core, session: &mut Session) {
+    for (db, name) in std::mem::take(&mut session.watched) {
+        let shard = usize::from(core.keyspace.key(&name).shard);
+        strike(core.keyspace.lock_one(shard).db(db), &name, &session.client.dirty_cas);
+    }
+}
+
+fn strike(
+    db: &mut crate::keyspace::Db,
+    name: &[u8],
+    flag: &std::sync::Arc<std::sync::atomic::AtomicBool>,
+) {
+    if let Some(flags) = db.watchers.get_mut(name) {
+        flags.retain(|f| !std::sync::Arc::ptr_eq(f, flag));
+        if flags.is_empty() {
+            db.watchers.remove(name);
+        }
+    }
+}

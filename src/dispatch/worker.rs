@@ -1,0 +1,75 @@
+//! What does an I/O thread keep for itself? Its clock reading, its settings, its chance: nothing of it is shared.
+
+use std::sync::Arc;
+
+use crate::config::table::Config;
+use crate::dispatch::core::Core;
+use crate::keyspace::event::Class;
+use crate::util::rng::Rng;
+use crate::value::Limits;
+
+/// The state of one I/O thread as commands see it.
+pub struct Worker {
+    /// Index of the thread.
+    pub id: usize,
+    /// The settings as of the last batch.
+    pub config: Arc<Config>,
+    config_version: u64,
+    /// Wall clock, unix milliseconds, read once per batch.
+    pub now_ms: u64,
+    /// Monotonic milliseconds, read with it.
+    pub mono_ms: u64,
+    /// Chance.
+    pub rng: Rng,
+    /// When values change their encoding.
+    pub limits: Limits,
+    /// Classes of keyspace events that are published.
+    pub notify: Class,
+}
+
+impl Worker {
+    /// The state of thread `id`.
+    pub fn new(id: usize, core: &Core, rng: Rng) -> Self {
+        let (config, config_version) = (core.config.current(), core.config.version());
+        let notify = config.notify_keyspace_events;
+        let limits = limits(&config);
+        let mut worker = Worker { id, limits, config, config_version, now_ms: 0, mono_ms: 0, rng, notify };
+        worker.tick(core);
+        worker
+    }
+
+    /// Reads the clock and picks up changed settings: once per batch.
+    pub fn tick(&mut self, core: &Core) {
+        self.now_ms = core.clock.now_us() / 1000;
+        self.mono_ms = core.clock.monotonic_us() / 1000;
+        if core.config.version() != self.config_version {
+            self.config_version = core.config.version();
+            self.config = core.config.current();
+            self.limits = limits(&self.config);
+            self.notify = self.config.notify_keyspace_events;
+        }
+    }
+
+    /// The 24-bit access clock of entries under LRU: seconds.
+    pub fn lru_clock(&self) -> u32 {
+        (self.now_ms / 1000) as u32 & 0xff_ffff
+    }
+}
+
+/// The limits of compact encodings among the settings.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        hash_max_listpack_entries: config.hash_max_listpack_entries,
+        hash_max_listpack_value: config.hash_max_listpack_value,
+        list_max_listpack_size: config.list_max_listpack_size,
+        list_compress_depth: config.list_compress_depth,
+        set_max_intset_entries: config.set_max_intset_entries,
+        set_max_listpack_entries: config.set_max_listpack_entries,
+        set_max_listpack_value: config.set_max_listpack_value,
+        zset_max_listpack_entries: config.zset_max_listpack_entries,
+        zset_max_listpack_value: config.zset_max_listpack_value,
+        hll_sparse_max_bytes: config.hll_sparse_max_bytes,
+        stream_node_max_bytes: config.stream_node_max_bytes,
+        stream_node_max_entries: config.stream_node_max_entries,
+    }
+}

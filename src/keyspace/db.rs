@@ -1,0 +1,178 @@
+//! What does one shard hold? For each database a table of entries, the clients that wait for keys, and those that
+//! watch them.
+//!
+//! Invariants: an entry's mark bit in the table is set exactly when the entry has an expiry, and `expires` counts
+//! those entries. While a snapshot is being taken (`Shard::preimage`), an entry whose parity differs from the shard's
+//! is saved before it changes or goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::ds::entry::Entry;
+use crate::ds::table::{ItemMut, ItemRef, Table};
+use crate::keyspace::key::Key;
+use crate::keyspace::waiter::WaitList;
+use crate::util::hash::Seed;
+use crate::value::Value;
+
+/// One key with its value, as the tables own it.
+pub type Slot = Entry<Value>;
+
+/// Receives entries as they were when a snapshot began, before they change.
+pub trait Preimage: Send {
+    /// Saves an entry of a database; it is about to change or to be removed.
+    fn save(&mut self, db: usize, entry: &Slot);
+}
+
+/// Sessions that have a key under WATCH: each is told by its flag.
+pub type Watchers = HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>;
+
+/// The part of a database that lives in one shard.
+pub struct Db {
+    /// The entries.
+    pub table: Table<Slot>,
+    /// How many entries have an expiry.
+    pub expires: usize,
+    /// How many entries are hashes with fields that expire, at least; swept like `expires`.
+    pub field_expires: usize,
+    /// Clients that wait for keys here.
+    pub waiters: WaitList,
+    /// Sessions that watch keys here.
+    pub watchers: Watchers,
+    /// Where the sweep for expired keys stands.
+    pub sweep: u64,
+}
+
+impl Db {
+    fn new(seed: Seed) -> Self {
+        Db {
+            table: Table::new(seed),
+            expires: 0,
+            field_expires: 0,
+            waiters: WaitList::default(),
+            watchers: HashMap::new(),
+            sweep: 0,
+        }
+    }
+
+    /// The entry of a key, expired or not.
+    pub fn get(&self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
+        self.table.get(key.hash, key.name)
+    }
+
+    /// Marks every session that watches a key.
+    pub fn touch_watchers(&self, name: &[u8]) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        if let Some(flags) = self.watchers.get(name) {
+            for flag in flags {
+                flag.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Marks every session that watches any key here (FLUSHDB, SWAPDB), if `concerned` says so for the key.
+    pub fn touch_all_watchers(&self, mut concerned: impl FnMut(&[u8]) -> bool) {
+        for (name, flags) in &self.watchers {
+            if concerned(name) {
+                for flag in flags {
+                    flag.store(true, Ordering::Release);
+                }
+            }
+        }
+    }
+}
+
+/// One stripe of the keyspace, behind one lock.
+pub struct Shard {
+    /// Database 0, 1, ...
+    pub dbs: Vec<Db>,
+    /// Set while a snapshot is being taken.
+    pub preimage: Option<Box<dyn Preimage>>,
+    /// Entries of this parity need not be saved.
+    pub parity: bool,
+}
+
+impl Shard {
+    /// A shard with empty databases.
+    pub fn new(databases: usize, seed: Seed) -> Self {
+        Shard { dbs: (0..databases).map(|_| Db::new(seed)).collect(), preimage: None, parity: false }
+    }
+
+    /// A database; `db` has been checked when the client selected it.
+    pub fn db(&mut self, db: usize) -> &mut Db {
+        &mut self.dbs[db]
+    }
+
+    /// The entry of a key, about to be changed.
+    pub fn get_mut(&mut self, db: usize, key: &Key<'_>) -> Option<ItemMut<'_, Slot>> {
+        let parity = self.parity;
+        let mut item = self.dbs[db].table.get_mut(key.hash, key.name)?;
+        save_preimage(&mut self.preimage, parity, db, &mut item);
+        Some(item)
+    }
+
+    /// Adds a key that is not there.
+    pub fn insert(&mut self, db: usize, key: &Key<'_>, mut entry: Slot) {
+        entry.set_parity(self.parity);
+        let expires = entry.expire().is_some();
+        let db = &mut self.dbs[db];
+        db.expires += usize::from(expires);
+        db.table.insert(key.hash, entry, expires);
+    }
+
+    /// Takes a key out.
+    pub fn remove(&mut self, db: usize, key: &Key<'_>) -> Option<Slot> {
+        let parity = self.parity;
+        let mut item = self.dbs[db].table.get_mut(key.hash, key.name)?;
+        save_preimage(&mut self.preimage, parity, db, &mut item);
+        let entry = item.remove();
+        self.dbs[db].expires -= usize::from(entry.expire().is_some());
+        Some(entry)
+    }
+
+    /// Sets or clears a key's expiry (unix time in milliseconds). False when the key does not exist.
+    pub fn set_expire(&mut self, db: usize, key: &Key<'_>, at: Option<u64>) -> bool {
+        let Some(mut item) = self.get_mut(db, key) else { return false };
+        let had = item.expire().is_some();
+        item.set_expire(at);
+        item.set_mark(at.is_some());
+        drop(item);
+        let db = &mut self.dbs[db];
+        db.expires = db.expires + usize::from(at.is_some()) - usize::from(had);
+        true
+    }
+
+    /// Empties a database and returns its table, to be freed by someone with time.
+    pub fn take_table(&mut self, db: usize, seed: Seed) -> Table<Slot> {
+        if let Some(preimage) = &mut self.preimage {
+            let parity = self.parity;
+            for entry in self.dbs[db].table.iter() {
+                if entry.parity() != parity {
+                    preimage.save(db, &entry);
+                }
+            }
+        }
+        let db = &mut self.dbs[db];
+        db.expires = 0;
+        db.field_expires = 0;
+        db.sweep = 0;
+        std::mem::replace(&mut db.table, Table::new(seed))
+    }
+}
+
+fn save_preimage(
+    preimage: &mut Option<Box<dyn Preimage>>,
+    parity: bool,
+    db: usize,
+    item: &mut ItemMut<'_, Slot>,
+) {
+    if let Some(preimage) = preimage
+        && item.parity() != parity
+    {
+        preimage.save(db, item);
+        item.set_parity(parity);
+    }
+}

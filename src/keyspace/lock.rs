@@ -1,0 +1,171 @@
+//! Who may touch a shard? Whoever holds its lock; several are taken in ascending order, so nobody deadlocks.
+//!
+//! Work whose keys are not known beforehand takes every lock: with no shard left to anyone else it runs alone, which
+//! is what an exclusive gate would give, without a word that every batch has to write.
+
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use crate::keyspace::db::Shard;
+use crate::keyspace::key::Key;
+use crate::util::hash::Seed;
+
+/// A lock on a cache line of its own.
+#[repr(align(128))]
+struct Padded(Mutex<Shard>);
+
+/// All shards.
+pub struct Keyspace {
+    shards: Box<[Padded]>,
+    mask: u16,
+    seed: Seed,
+    databases: usize,
+}
+
+impl Keyspace {
+    /// An empty keyspace. `shards` is rounded up to a power of two.
+    pub fn new(shards: usize, databases: usize, seed: Seed) -> Self {
+        let n = shards.clamp(1, 4096).next_power_of_two();
+        let shards = (0..n).map(|_| Padded(Mutex::new(Shard::new(databases, seed)))).collect();
+        Keyspace { shards, mask: (n - 1) as u16, seed, databases }
+    }
+
+    /// Number of databases.
+    pub fn databases(&self) -> usize {
+        self.databases
+    }
+
+    /// Number of shards.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The seed that all tables, large sets and large hashes hash with.
+    pub fn seed(&self) -> Seed {
+        self.seed
+    }
+
+    /// Hashes a key's name.
+    pub fn key<'k>(&self, name: &'k [u8]) -> Key<'k> {
+        Key::new(name, self.seed, self.mask)
+    }
+
+    /// Locks one shard. Whoever holds another shard already must not call this.
+    pub fn lock_one(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        self.shards[shard].0.lock()
+    }
+
+    /// Locks one shard if nobody holds it.
+    pub fn try_lock_one(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
+        self.shards[shard].0.try_lock()
+    }
+
+    /// Holds nothing yet.
+    pub fn locked_none(&self) -> Locked<'_> {
+        Locked { keyspace: self, held: Held::None }
+    }
+
+    /// Locks the shard of one key.
+    pub fn locked_key(&self, key: &Key<'_>) -> Locked<'_> {
+        Locked { keyspace: self, held: Held::One(key.shard, self.lock_one(usize::from(key.shard))) }
+    }
+
+    /// Locks a set of shards; `shards` may be in any order and hold duplicates.
+    pub fn locked_some(&self, shards: &[u16]) -> Locked<'_> {
+        let mut order: SmallVec<[u16; 16]> = shards.into();
+        order.sort_unstable();
+        order.dedup();
+        let held = match order.as_slice() {
+            [] => Held::None,
+            [one] => Held::One(*one, self.lock_one(usize::from(*one))),
+            several => Held::Some(several.iter().map(|&s| (s, self.lock_one(usize::from(s)))).collect()),
+        };
+        Locked { keyspace: self, held }
+    }
+
+    /// Locks everything.
+    pub fn locked_all(&self) -> Locked<'_> {
+        Locked { keyspace: self, held: Held::All(self.shards.iter().map(|s| s.0.lock()).collect()) }
+    }
+}
+
+enum Held<'a> {
+    None,
+    One(u16, MutexGuard<'a, Shard>),
+    Some(SmallVec<[(u16, MutexGuard<'a, Shard>); 4]>),
+    All(Vec<MutexGuard<'a, Shard>>),
+}
+
+/// The shards that a unit of work holds.
+pub struct Locked<'a> {
+    keyspace: &'a Keyspace,
+    held: Held<'a>,
+}
+
+impl<'a> Locked<'a> {
+    /// The keyspace that it locks.
+    pub fn keyspace(&self) -> &'a Keyspace {
+        self.keyspace
+    }
+
+    /// True when every shard is held.
+    pub fn is_all(&self) -> bool {
+        matches!(self.held, Held::All(_))
+    }
+
+    /// True when nothing is held.
+    pub fn is_none(&self) -> bool {
+        matches!(self.held, Held::None)
+    }
+
+    /// True when the shard is held.
+    pub fn covers(&self, shard: u16) -> bool {
+        match &self.held {
+            Held::None => false,
+            Held::One(s, _) => *s == shard,
+            Held::Some(list) => list.iter().any(|(s, _)| *s == shard),
+            Held::All(_) => true,
+        }
+    }
+
+    /// The shard, if it is held.
+    pub fn shard(&mut self, shard: u16) -> Option<&mut Shard> {
+        match &mut self.held {
+            Held::None => None,
+            Held::One(s, guard) => (*s == shard).then_some(&mut **guard),
+            Held::Some(list) => list.iter_mut().find(|(s, _)| *s == shard).map(|(_, g)| &mut **g),
+            Held::All(list) => list.get_mut(usize::from(shard)).map(|g| &mut **g),
+        }
+    }
+
+    /// Runs `f` on every held shard, in ascending order.
+    pub fn each(&mut self, mut f: impl FnMut(u16, &mut Shard)) {
+        match &mut self.held {
+            Held::None => {}
+            Held::One(s, guard) => f(*s, guard),
+            Held::Some(list) => list.iter_mut().for_each(|(s, g)| f(*s, g)),
+            Held::All(list) => list.iter_mut().enumerate().for_each(|(i, g)| f(i as u16, g)),
+        }
+    }
+
+    /// Runs `f` on one shard: the held one, or locked for the occasion when nothing is held.
+    pub fn with_shard<T>(&mut self, shard: usize, f: impl FnOnce(&mut Shard) -> T) -> T {
+        match self.shard(shard as u16) {
+            Some(held) => f(held),
+            None => {
+                assert!(self.is_none(), "a shard must not be locked while another is held");
+                f(&mut self.keyspace.lock_one(shard))
+            }
+        }
+    }
+
+    /// The shards that are held.
+    pub fn shards(&self) -> SmallVec<[u16; 8]> {
+        match &self.held {
+            Held::None => SmallVec::new(),
+            Held::One(s, _) => SmallVec::from_slice(&[*s]),
+            Held::Some(list) => list.iter().map(|(s, _)| *s).collect(),
+            Held::All(list) => (0..list.len() as u16).collect(),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! How are the requests of one read run? All complete ones are parsed first, their keys are hashed and fetched into
+//! the cache, and then they run one after the other.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use crate::client::session::ReplyMode;
+use crate::dispatch::call;
+use crate::dispatch::core::Core;
+use crate::dispatch::table::Entry;
+use crate::error::Error;
+use crate::keyspace::Key;
+use crate::net::connection::{self, Conn, State};
+use crate::net::thread::Thread;
+use crate::resp::reply::Reply;
+use crate::resp::request::{Limits, Parsed};
+
+/// Requests that one turn runs at most.
+const BATCH: usize = 64;
+
+/// What feeding bytes came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fed {
+    /// No whole request was there.
+    Nothing,
+    /// All whole requests have been run.
+    All,
+    /// A batch has been run, and there may be more.
+    Turn,
+}
+
+/// A request of the batch: its arguments, and where it ends in the data.
+struct Request {
+    args: Range<usize>,
+    end: usize,
+}
+
+/// The requests of one batch, as parsed.
+struct Batch<'d> {
+    argv: Vec<&'d [u8]>,
+    requests: SmallVec<[Request; 16]>,
+    /// Bytes of the data that have been understood.
+    end: usize,
+    /// Why the stream cannot be understood any further.
+    broken: Option<String>,
+}
+
+/// Runs the complete requests at the start of `data`. Returns how many bytes of it are done with.
+pub fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
+    let core = &*thread.core;
+    let worker = &mut *thread.worker.borrow_mut();
+    worker.tick(core);
+    let limits = Limits {
+        max_bulk: worker.config.proto_max_bulk_len as i64,
+        authenticated: state.session.authenticated,
+    };
+    let mut words = Vec::new();
+    let batch = parse(state, data, limits, &mut words);
+    conn.client.last_ms.store(worker.mono_ms, Ordering::Relaxed);
+    let mut known = SmallVec::new();
+    look_up(core, &batch, &mut known);
+    let mut ran = Fed::Nothing;
+    for (request, (entry, key)) in batch.requests.iter().zip(known) {
+        let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
+        ran = Fed::All;
+        if !argv.is_empty() {
+            run_one(thread, conn, worker, state, argv, entry.map(|e| (e, key)));
+        }
+        if state.blocked.is_some() || state.session.close || state.killed {
+            // What was parsed ahead is parsed again when its turn comes.
+            state.parser.restart();
+            return (request.end, Fed::All);
+        }
+    }
+    if let Some(why) = batch.broken {
+        let proto = state.session.proto;
+        Reply::new(&mut state.output, proto).error(&Error::text(format!("ERR Protocol error: {why}")));
+        state.session.close = true;
+        return (data.len(), Fed::All);
+    }
+    if batch.requests.len() >= BATCH && batch.end < data.len() {
+        ran = Fed::Turn;
+    }
+    (batch.end, ran)
+}
+
+/// Parses up to [`BATCH`] requests; inline ones are unquoted into `words`, and end the batch.
+fn parse<'d>(state: &mut State, data: &'d [u8], limits: Limits, words: &'d mut Vec<Vec<u8>>) -> Batch<'d> {
+    let mut batch = Batch { argv: Vec::with_capacity(64), requests: SmallVec::new(), end: 0, broken: None };
+    // Who has not authenticated may be allowed more by its next command.
+    let most = if limits.authenticated { BATCH } else { 1 };
+    while batch.requests.len() < most {
+        let rest = data.get(batch.end..).unwrap_or_default();
+        match state.parser.next(rest, limits) {
+            Parsed::Request { len } => {
+                let from = batch.argv.len();
+                batch.argv.extend(state.parser.args().iter().filter_map(|r| rest.get(r.clone())));
+                batch.end += len;
+                batch.requests.push(Request { args: from..batch.argv.len(), end: batch.end });
+            }
+            Parsed::Inline { words: inline, len } => {
+                let from = batch.argv.len();
+                *words = inline;
+                batch.argv.extend(words.iter().map(Vec::as_slice));
+                batch.end += len;
+                batch.requests.push(Request { args: from..batch.argv.len(), end: batch.end });
+                return batch;
+            }
+            Parsed::Incomplete => return batch,
+            Parsed::Broken(why) => {
+                batch.broken = Some(why);
+                return batch;
+            }
+        }
+    }
+    batch
+}
+
+type Known<'k> = SmallVec<[(Option<&'k Entry>, Option<Key<'k>>); 16]>;
+
+/// Finds the rows of a batch's commands and hashes their keys; with several, brings their entries into the cache.
+fn look_up<'k>(core: &'k Core, batch: &Batch<'k>, known: &mut Known<'k>) {
+    let mut last: Option<(&[u8], &Entry)> = None;
+    for request in &batch.requests {
+        let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
+        let Some(&name) = argv.first() else {
+            known.push((None, None));
+            continue;
+        };
+        let entry = match last {
+            Some((same, entry)) if same == name => Some(entry),
+            _ => core.table.by_name(name),
+        };
+        let Some(entry) = entry else {
+            known.push((None, None));
+            continue;
+        };
+        last = Some((name, entry));
+        let key = argv.get(1).filter(|_| entry.single_key).map(|k| core.keyspace.key(k));
+        known.push((entry.subcommands.is_empty().then_some(entry), key));
+    }
+}
+
+/// Runs one request and deals with what it came to.
+fn run_one<'r>(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    worker: &'r mut crate::dispatch::worker::Worker,
+    state: &'r mut State,
+    argv: &'r [&'r [u8]],
+    known: Option<(&'r Entry, Option<Key<'r>>)>,
+) {
+    let start = state.output.len();
+    let before = state.session.reply_mode;
+    let proto = state.session.proto;
+    let now = worker.mono_ms;
+    let mut out = Reply::new(&mut state.output, proto);
+    let outcome = call::run(&thread.core, worker, &mut state.session, argv, known, &mut out);
+    if outcome.logged > 0 {
+        state.hold = outcome.logged;
+    }
+    if let Some(blocked) = outcome.blocked {
+        connection::begin_wait(conn, now, &blocked);
+        state.blocked = Some(blocked);
+    }
+    match (before, state.session.reply_mode) {
+        (ReplyMode::Off, ReplyMode::Off) | (_, ReplyMode::SkipNext) => {
+            state.output.truncate(start);
+            if state.session.reply_mode == ReplyMode::SkipNext {
+                state.session.reply_mode = ReplyMode::Skip;
+            }
+        }
+        (ReplyMode::Skip, _) => {
+            state.output.truncate(start);
+            state.session.reply_mode = ReplyMode::On;
+        }
+        (_, ReplyMode::Off) => state.output.truncate(start),
+        _ => {}
+    }
+}

@@ -1,0 +1,319 @@
+//! How is a client served? Read once, run every complete request of what came, write once; then let others go.
+//!
+//! A connection is one task. Its state is also reached by the thread's mail task (published messages, served waits)
+//! and its cron, which wake the task through [`Conn::wake`]; a borrow of the state is never held across an await.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::client::registry::{self, Client};
+use crate::client::session::Session;
+use crate::dispatch::ctx::Blocked;
+use crate::dispatch::{block, multi};
+use crate::error;
+use crate::net::batch::{self, Fed};
+use crate::net::listener::Accepted;
+use crate::net::stream::Stream;
+use crate::net::thread::Thread;
+use crate::pubsub::Space;
+use crate::resp::reply::Reply;
+use crate::resp::request::Parser;
+
+/// Output that one turn of a connection writes at most before others get theirs.
+const WRITE_TURN: usize = 1 << 20;
+/// Idle buffers larger than this are given back.
+const KEEP: usize = 16 * 1024;
+
+/// What a connection keeps between turns.
+#[derive(Debug)]
+pub struct State {
+    /// The client as commands see it.
+    pub session: Session,
+    /// Where it is in its stream of requests.
+    pub parser: Parser,
+    /// Received bytes that do not make a whole request yet.
+    pub input: Vec<u8>,
+    /// Replies that have not been sent.
+    pub output: Vec<u8>,
+    /// How much of the output has been.
+    pub sent: usize,
+    /// The blocking command under way.
+    pub blocked: Option<Blocked>,
+    /// The output may only be sent once the log is safe up to here.
+    pub hold: u64,
+    /// Close at once.
+    pub killed: bool,
+    /// When the output went over its soft limit: monotonic milliseconds.
+    pub soft_since: Option<u64>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// What others may know of it.
+    pub client: Arc<Client>,
+    /// Its state.
+    pub state: RefCell<State>,
+    stream: RefCell<Stream>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Conn {
+    /// Gives the connection's task a turn.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn remember(&self, cx: &Context<'_>) {
+        let kept = self.waker.take();
+        match kept {
+            Some(waker) if waker.will_wake(cx.waker()) => self.waker.set(Some(waker)),
+            _ => self.waker.set(Some(cx.waker().clone())),
+        }
+    }
+}
+
+/// Serves one connection until either side closes it.
+pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
+    let Some((stream, client)) = accepted.into_stream(&thread).await else { return };
+    let core = thread.core.clone();
+    let open = core.config.current().requirepass.is_empty();
+    let mut session = Session::new(client.clone(), "default".into(), open);
+    session.db = 0;
+    let state = State {
+        session,
+        parser: Parser::new(),
+        input: Vec::new(),
+        output: Vec::new(),
+        sent: 0,
+        blocked: None,
+        hold: 0,
+        killed: false,
+        soft_since: None,
+    };
+    let conn = Rc::new(Conn {
+        client: client.clone(),
+        state: RefCell::new(state),
+        stream: RefCell::new(stream),
+        waker: Cell::new(None),
+    });
+    core.clients.add(client.clone());
+    thread.conns.borrow_mut().insert(client.id, conn.clone());
+    let ended = std::future::poll_fn(|cx| turn(&thread, &conn, cx)).await;
+    if let Err(why) = ended {
+        tracing::debug!("Client {} closed: {why}", client.addr);
+    }
+    thread.conns.borrow_mut().remove(&client.id);
+    farewell(&thread, &conn);
+    let _ = tokio::time::timeout(
+        Duration::from_secs(1),
+        std::future::poll_fn(|cx| conn.stream.borrow_mut().poll_shutdown(cx)),
+    )
+    .await;
+}
+
+/// One turn: sends, runs what has been received, receives. Returns `Pending` when there is nothing to do, or
+/// when others should get a turn; `Ready` when the connection is over.
+fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    conn.remember(cx);
+    let mut fed = Fed::Nothing;
+    loop {
+        let state = &mut *conn.state.borrow_mut();
+        if state.killed {
+            return Poll::Ready(Err(io::Error::other("killed")));
+        }
+        let flushed = send(thread, conn, state, cx)?;
+        if state.session.close && flushed.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if fed == Fed::Turn {
+            // More requests are waiting, but so may be other clients.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if flushed.is_pending() && state.output.len() - state.sent > WRITE_TURN {
+            // A client that does not read what it asked for gets no more of it.
+            return Poll::Pending;
+        }
+        expire_wait(thread, state);
+        if state.blocked.is_none() && !state.input.is_empty() && !state.session.close {
+            let input = std::mem::take(&mut state.input);
+            let (used, did) = batch::feed(thread, conn, state, &input);
+            fed = did;
+            state.input = input;
+            state.input.drain(..used);
+            if used > 0 || did != Fed::Nothing {
+                continue;
+            }
+        }
+        match receive(thread, conn, state, cx)? {
+            Poll::Ready(did) => fed = did,
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// Reads once and runs what came, straight from the thread's buffer when nothing was left over.
+fn receive(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, cx: &mut Context<'_>) -> io::Result<Poll<Fed>> {
+    let mut buffer = thread.read.borrow_mut();
+    let n = match conn.stream.borrow_mut().poll_read(cx, &mut buffer) {
+        Poll::Pending => return Ok(Poll::Pending),
+        Poll::Ready(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Poll::Ready(n) => n?,
+    };
+    let id = thread.worker.borrow().id;
+    let stats = &thread.core.stats.threads[id];
+    stats.bytes_in.add(n as u64);
+    stats.socket_calls[0].add(1);
+    let data = buffer.get(..n).unwrap_or_default();
+    if !state.input.is_empty() || state.blocked.is_some() || state.session.close {
+        state.input.extend_from_slice(data);
+        let limit = thread.worker.borrow().config.client_query_buffer_limit;
+        if state.input.len() as u64 > limit {
+            return Err(io::Error::other("query buffer limit"));
+        }
+        return Ok(Poll::Ready(Fed::Nothing));
+    }
+    let (used, did) = batch::feed(thread, conn, state, data);
+    state.input.extend_from_slice(data.get(used..).unwrap_or_default());
+    Ok(Poll::Ready(did))
+}
+
+/// Sends what may be sent. `Ready` when nothing is left.
+fn send(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+    if state.output.is_empty() {
+        return Ok(Poll::Ready(()));
+    }
+    if state.hold > thread.core.log_safe() {
+        thread.hold(conn);
+        return Ok(Poll::Pending);
+    }
+    let stream = &mut *conn.stream.borrow_mut();
+    let id = thread.worker.borrow().id;
+    let stats = &thread.core.stats.threads[id];
+    while let Some(rest) = state.output.get(state.sent..).filter(|r| !r.is_empty()) {
+        match stream.poll_write(cx, rest) {
+            Poll::Pending => {
+                conn.client.output.store(state.output.len() - state.sent, Ordering::Relaxed);
+                return Ok(Poll::Pending);
+            }
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(n) => {
+                let n = n?;
+                state.sent += n;
+                stats.bytes_out.add(n as u64);
+                stats.socket_calls[1].add(1);
+            }
+        }
+    }
+    state.output.clear();
+    state.sent = 0;
+    state.soft_since = None;
+    if state.output.capacity() > KEEP {
+        state.output = Vec::new();
+    }
+    conn.client.output.store(0, Ordering::Relaxed);
+    Ok(stream.poll_flush(cx)?)
+}
+
+/// Ends a wait whose time is over, or that CLIENT UNBLOCK ended.
+fn expire_wait(thread: &Rc<Thread>, state: &mut State) {
+    let Some(blocked) = &state.blocked else { return };
+    let unblock = state.session.client.unblock.swap(0, Ordering::AcqRel);
+    let now = thread.core.clock.monotonic_us() / 1000;
+    if unblock == 0 && blocked.deadline.is_none_or(|at| now < at) {
+        return;
+    }
+    let on_timeout = blocked.on_timeout;
+    if !block::give_up(&thread.core, blocked) {
+        return;
+    }
+    state.blocked = None;
+    let proto = state.session.proto;
+    let mut out = Reply::new(&mut state.output, proto);
+    if unblock == 2 { out.error(&error::UNBLOCKED) } else { on_timeout.write(&mut out) }
+}
+
+/// Begins a wait: the task is woken when its time is over.
+pub(crate) fn begin_wait(conn: &Rc<Conn>, now_ms: u64, blocked: &Blocked) {
+    if let Some(deadline) = blocked.deadline {
+        let conn = Rc::downgrade(conn);
+        let ms = deadline.saturating_sub(now_ms).min(u64::from(u32::MAX) * 1000);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            if let Some(conn) = conn.upgrade() {
+                conn.wake();
+            }
+        });
+    }
+}
+
+/// Undoes everything that outlives a connection elsewhere.
+fn farewell(thread: &Rc<Thread>, conn: &Rc<Conn>) {
+    let core = &thread.core;
+    let state = &mut *conn.state.borrow_mut();
+    if let Some(blocked) = state.blocked.take() {
+        block::give_up(core, &blocked);
+    }
+    multi::unwatch_closed(core, &mut state.session);
+    let id = conn.client.id;
+    for name in state.session.channels.drain() {
+        core.pubsub.unsubscribe(Space::Channel, &name, id);
+    }
+    for name in std::mem::take(&mut state.session.patterns) {
+        core.pubsub.unsubscribe(Space::Pattern, &name, id);
+    }
+    for name in state.session.shard_channels.drain() {
+        core.pubsub.unsubscribe(Space::Shard, &name, id);
+    }
+    if conn.client.has(registry::MONITOR) {
+        core.clients.monitors.fetch_sub(1, Ordering::AcqRel);
+    }
+    if conn.client.has(registry::TRACKING) {
+        core.clients.tracking.fetch_sub(1, Ordering::AcqRel);
+    }
+    core.clients.remove(id);
+}
+
+/// Ten times a second: time-outs, output limits, idle memory.
+pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
+    let Ok(mut state) = conn.state.try_borrow_mut() else { return };
+    let (config, now) = {
+        let worker = thread.worker.borrow();
+        (worker.config.clone(), worker.mono_ms)
+    };
+    let client = &conn.client;
+    let idle = now.saturating_sub(client.last_ms.load(Ordering::Relaxed));
+    let exempt = state.blocked.is_some() || state.session.subscriptions() > 0;
+    if config.timeout > 0 && !exempt && idle > config.timeout.saturating_mul(1000) {
+        state.killed = true;
+    }
+    let waiting = state.output.len() - state.sent;
+    let limit = config.client_output_buffer_limit.of(client.kind() as usize);
+    if limit.hard > 0 && waiting as u64 > limit.hard {
+        state.killed = true;
+    }
+    if limit.soft > 0 && waiting as u64 > limit.soft {
+        let since = *state.soft_since.get_or_insert(now);
+        state.killed |= now.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);
+    } else {
+        state.soft_since = None;
+    }
+    if idle > 2000 && state.input.is_empty() && state.input.capacity() > KEEP {
+        state.input = Vec::new();
+    }
+    client.query[0].store(state.input.len(), Ordering::Relaxed);
+    client.query[1].store(state.input.capacity() - state.input.len(), Ordering::Relaxed);
+    let wake = state.killed;
+    drop(state);
+    if wake {
+        conn.wake();
+    }
+}

@@ -1,0 +1,8 @@
+//! Bytes in, bytes out: listeners, connections and the loop that joins them to the dispatcher.
+
+pub mod batch;
+pub mod connection;
+pub mod deliver;
+pub mod listener;
+pub mod stream;
+pub mod thread;

@@ -1,0 +1,110 @@
+//! What runs on an I/O thread? Its connections, its mailbox, its cron: all on one current-thread runtime, so nothing
+//! here needs a lock.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::client::message::Message;
+use crate::dispatch::core::Core;
+use crate::dispatch::worker::Worker;
+use crate::net::connection::{self, Conn};
+use crate::net::deliver;
+use crate::net::listener::Accepted;
+
+/// Bytes that one read takes at most; shared by all connections of the thread.
+pub const READ_SIZE: usize = 64 * 1024;
+
+/// One I/O thread.
+pub struct Thread {
+    /// The shared parts of the server.
+    pub core: Arc<Core>,
+    /// The thread's own state.
+    pub worker: RefCell<Worker>,
+    /// Its connections.
+    pub conns: RefCell<HashMap<u64, Rc<Conn>>>,
+    /// Where sockets are read into; a connection keeps only what is left of an incomplete request.
+    pub read: RefCell<Vec<u8>>,
+    /// Connections whose output waits for the log.
+    pub holding: RefCell<Vec<Rc<Conn>>>,
+    flush: tokio::sync::Notify,
+}
+
+impl Thread {
+    /// The state of a thread.
+    pub fn new(core: Arc<Core>, worker: Worker) -> Rc<Self> {
+        Rc::new(Thread {
+            core,
+            worker: RefCell::new(worker),
+            conns: RefCell::default(),
+            read: RefCell::new(vec![0; READ_SIZE]),
+            holding: RefCell::default(),
+            flush: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Takes on accepted connections until the server stops.
+    pub async fn run(self: Rc<Self>, mut accepted: UnboundedReceiver<Accepted>) {
+        tokio::task::spawn_local(mail(self.clone()));
+        tokio::task::spawn_local(cron(self.clone()));
+        tokio::task::spawn_local(flush(self.clone()));
+        while let Some(accepted) = accepted.recv().await {
+            tokio::task::spawn_local(connection::serve(self.clone(), accepted));
+        }
+    }
+}
+
+impl Thread {
+    /// Keeps a connection's output back until the log is safe; it is woken then.
+    pub fn hold(&self, conn: &Rc<Conn>) {
+        self.holding.borrow_mut().push(conn.clone());
+        self.flush.notify_one();
+    }
+}
+
+/// Makes the log safe for the connections that wait for it: once for all that ran in this turn of the loop.
+async fn flush(thread: Rc<Thread>) {
+    loop {
+        thread.flush.notified().await;
+        // Whoever is ready to run gets to append first.
+        tokio::task::yield_now().await;
+        thread.core.flush_log().await;
+        let held = std::mem::take(&mut *thread.holding.borrow_mut());
+        held.iter().for_each(|conn| conn.wake());
+    }
+}
+
+/// Hands messages to the thread's clients as they come.
+async fn mail(thread: Rc<Thread>) {
+    let id = thread.worker.borrow().id;
+    let mut messages: Vec<Message> = Vec::new();
+    loop {
+        let mailbox = thread.core.clients.mailbox(id);
+        mailbox.filled().await;
+        mailbox.take(&mut messages);
+        for message in messages.drain(..) {
+            let conn = thread.conns.borrow().get(&message.to()).cloned();
+            if let Some(conn) = conn {
+                deliver::deliver(&thread, &conn, message);
+            }
+        }
+    }
+}
+
+/// Looks after the thread's clients ten times a second.
+async fn cron(thread: Rc<Thread>) {
+    let mut every = tokio::time::interval(Duration::from_millis(100));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        thread.worker.borrow_mut().tick(&thread.core);
+        let conns: Vec<Rc<Conn>> = thread.conns.borrow().values().cloned().collect();
+        for conn in conns {
+            connection::look_after(&thread, &conn);
+        }
+    }
+}

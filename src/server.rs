@@ -1,0 +1,143 @@
+//! What starts, and in which order? The server owns everything: it builds the shared parts, starts the I/O threads,
+//! opens the listeners, and takes it all down again.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use crate::client::Registry;
+use crate::commands::FAMILIES;
+use crate::config::Config;
+use crate::config::live::Live;
+use crate::dispatch::core::{Core, Reaper};
+use crate::dispatch::table::Table;
+use crate::dispatch::worker::Worker;
+use crate::keyspace::Keyspace;
+use crate::log::Log;
+use crate::net::listener::{self, Accepted, Spread};
+use crate::net::thread::Thread;
+use crate::pubsub::PubSub;
+use crate::stats::Stats;
+use crate::util::clock::{Clock, SystemClock};
+use crate::util::hash::Seed;
+use crate::util::rng::{self, Rng};
+
+/// Shards for each I/O thread: enough that two threads seldom want the same one.
+const SHARDS_PER_THREAD: usize = 16;
+
+/// A server that has been built and not started.
+pub struct Server {
+    core: Arc<Core>,
+    threads: usize,
+}
+
+impl Server {
+    /// Builds the shared parts.
+    ///
+    /// # Errors
+    /// When the system gives no randomness or no thread.
+    pub fn new(config: Config) -> io::Result<Server> {
+        let threads = config.threads();
+        let table = Table::new(FAMILIES);
+        let mut rng = Rng::from_os()?;
+        let seed = Seed::new([rng.next_u64(), rng.next_u64()]);
+        let databases = usize::try_from(config.databases).unwrap_or(16);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let core = Core {
+            keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
+            stats: Stats::new(threads + 1, table.entries().len()),
+            clients: Registry::new(threads),
+            config: Live::new(config),
+            table,
+            pubsub: PubSub::default(),
+            log: Log::default(),
+            started_us: clock.monotonic_us(),
+            clock,
+            run_id: rng::hex_id()?,
+            dirty: 0.into(),
+            loading: AtomicBool::new(false),
+            memory_full: AtomicBool::new(false),
+            reaper: Reaper::start()?,
+        };
+        Ok(Server { core: Arc::new(core), threads })
+    }
+
+    /// Runs until a signal or SHUTDOWN ends the server.
+    ///
+    /// # Errors
+    /// When a port is taken or a thread cannot be started.
+    pub fn run(self) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.serve())
+    }
+
+    async fn serve(self) -> io::Result<()> {
+        let mut senders = Vec::new();
+        for id in 0..self.threads {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            start_thread(self.core.clone(), id, receiver)?;
+            senders.push(sender);
+        }
+        tracing::info!("Server initialized");
+        let spread = Spread::new(senders);
+        self.listen(&spread)?;
+        tracing::info!("Ready to accept connections tcp");
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tracing::info!("bye bye...");
+        Ok(())
+    }
+
+    fn listen(&self, spread: &Spread) -> io::Result<()> {
+        let config = self.core.config.load();
+        for address in config.bind.0.iter().filter(|_| config.port > 0) {
+            let address = address.to_string();
+            let optional = address.starts_with('-');
+            let bare = address.trim_start_matches('-');
+            let ip: IpAddr = match bare {
+                "*" => IpAddr::from([0, 0, 0, 0]),
+                "::*" => IpAddr::from([0u16; 8]),
+                other => other.parse().map_err(|_| io::Error::other(format!("cannot bind to '{other}'")))?,
+            };
+            match listener::bind_tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
+                Ok(socket) => {
+                    let accept = listener::accept_tcp(self.core.clone(), socket, None, spread.clone());
+                    tokio::spawn(accept);
+                }
+                Err(_) if optional => {}
+                Err(error) => {
+                    tracing::warn!("Could not create server TCP listening socket {bare}:{}: {error}", config.port);
+                    tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
+                    return Err(error);
+                }
+            }
+        }
+        if !config.unixsocket.is_empty() {
+            let path = config.unixsocket.to_string();
+            let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
+            let socket = listener::bind_unix(&path, mode, config.tcp_backlog)?;
+            tokio::spawn(listener::accept_unix(self.core.clone(), socket, path, spread.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Starts one I/O thread.
+fn start_thread(core: Arc<Core>, id: usize, accepted: mpsc::UnboundedReceiver<Accepted>) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let rng = Rng::from_os()?;
+    std::thread::Builder::new().name(format!("io-{id}")).stack_size(8 << 20).spawn(move || {
+        let worker = Worker::new(id, &core, rng);
+        let thread = Thread::new(core, worker);
+        LocalSet::new().block_on(&runtime, thread.run(accepted));
+    })?;
+    Ok(())
+}
