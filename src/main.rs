@@ -7,8 +7,8 @@ use peregrine::config::file;
 use peregrine::server::Server;
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().collect();
-    let Invocation::Run(command) = Invocation::parse(&args) else { return ExitCode::FAILURE };
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let Invocation::Serve(command) = Invocation::parse(&args) else { return ExitCode::FAILURE };
     let cwd = std::env::current_dir().unwrap_or_default();
     let loaded = match file::load(&command, &mut std::io::stdin(), &cwd) {
         Ok(loaded) => loaded,

@@ -42,11 +42,14 @@ impl Server {
     /// # Errors
     /// When the system gives no randomness or no thread.
     pub fn new(config: Config) -> io::Result<Server> {
-        let threads = config.threads();
+        let threads = match config.io_threads.asked {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => usize::from(n),
+        };
         let table = Table::new(FAMILIES);
         let mut rng = Rng::from_os()?;
         let seed = Seed::new([rng.next_u64(), rng.next_u64()]);
-        let databases = usize::try_from(config.databases).unwrap_or(16);
+        let databases = config.databases;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),

@@ -3,8 +3,7 @@
 use crate::commands::expire::{self, Unit};
 use crate::commands::prelude::*;
 use crate::dispatch::access::{Expiry, Text};
-use crate::util::lcs;
-use crate::util::number::{self, LongDouble};
+use crate::util::number::LongDouble;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -19,7 +18,6 @@ pub const COMMANDS: &[Command] = &[
     Command::new("incr", incr).arity(2).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(RW | ACCESS | UPDATE, 1)]).doc("string", "1.0.0", "O(1)", "Adds one to an integer; a missing key counts as 0.", "key:key@0"),
     Command::new("incrby", incrby).arity(3).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(RW | ACCESS | UPDATE, 1)]).doc("string", "1.0.0", "O(1)", "Adds a number to an integer; a missing key counts as 0.", "key:key@0 increment:int"),
     Command::new("incrbyfloat", incrbyfloat).arity(3).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(RW | ACCESS | UPDATE, 1)]).doc("string", "2.6.0", "O(1)", "Adds a floating-point number to a number; a missing key counts as 0.", "key:key@0 increment:dbl"),
-    Command::new("lcs", lcs).arity(-3).flags(READONLY).acl(STRING).keys(&[range(RO | ACCESS, 1, 1, 1)]).doc("string", "7.0.0", "O(N*M) where N and M are the lengths of s1 and s2, respectively", "Finds the longest common subsequence of two strings.", "key1:key@0 key2:key@0 [LEN] [IDX] [MINMATCHLEN min-match-len:int] [WITHMATCHLEN]"),
     Command::new("mget", mget).arity(-2).flags(READONLY | FAST).acl(STRING).keys(&[range(RO | ACCESS, 1, -1, 1)]).tips(&["request_policy:multi_shard"]).doc("string", "1.0.0", "O(N) where N is the number of keys to retrieve.", "Gets the strings at several keys at once.", "key:key@0..."),
     Command::new("mset", mset).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[range(OW | UPDATE, 1, -1, 2)]).tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]).doc("string", "1.0.1", "O(N) where N is the number of keys to set.", "Sets several strings at once.", "data{key:key@0 value:str}..."),
     Command::new("msetnx", msetnx).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[range(OW | INSERT, 1, -1, 2)]).doc("string", "1.0.1", "O(N) where N is the number of keys to set.", "Sets several strings at once, unless one of the keys exists.", "data{key:key@0 value:str}..."),
@@ -102,11 +100,11 @@ fn add(ctx: &mut Ctx<'_>, name: &[u8], by: i64, event: &'static str, out: &mut R
 fn incrbyfloat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let old = match ctx.string_for_update(&key)? {
-        None => LongDouble::ZERO,
+        None => LongDouble::from(0),
         Some(text) => LongDouble::parse(&text.to_vec()).ok_or(error::NOT_FLOAT)?,
     };
     let by = LongDouble::parse(args.next()?).ok_or(error::NOT_FLOAT)?;
-    let sum = old.add(by);
+    let sum = old + by;
     if !sum.is_finite() {
         return Err(error::NAN_OR_INFINITY);
     }

@@ -185,3 +185,11 @@ impl Allowed {
         }
     }
 }
+
+impl MaxmemoryPolicy {
+    /// Whether it needs to know how often keys are used, instead of when they were used last.
+    #[must_use]
+    pub const fn counts_uses(self) -> bool {
+        matches!(self, Self::VolatileLfu | Self::AllkeysLfu)
+    }
+}

@@ -122,6 +122,16 @@ pub struct OutputLimits {
 }
 
 impl OutputLimits {
+    /// The limit of a class of clients: 1 are replicas, 2 subscribers, everything else is normal.
+    #[must_use]
+    pub const fn of(&self, class: u8) -> OutputLimit {
+        match class {
+            1 => self.replica,
+            2 => self.pubsub,
+            _ => self.normal,
+        }
+    }
+
     /// The limits that hold when nothing is configured.
     #[must_use]
     pub const fn usual() -> Self {

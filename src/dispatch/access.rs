@@ -5,6 +5,7 @@
 
 use crate::dispatch::ctx::{Ctx, Mode};
 use crate::ds::entry::View;
+use crate::ds::table::{ItemMut, ItemRef};
 use crate::error::{self, Result};
 use crate::keyspace::db::{Db, Shard, Slot};
 use crate::keyspace::effects::Garbage;
@@ -137,11 +138,11 @@ impl Ctx<'_> {
     /// [`Ctx::peek`] in another database.
     pub fn peek_in(&mut self, db: usize, key: &Key<'_>) -> Option<View<'_, Value>> {
         self.expire_if_due(db, key);
-        self.shard(key).db(db).get(key).map(Slot::view_of)
+        self.shard(key).db(db).get(key).map(ItemRef::into_view)
     }
 
     /// The whole entry of a key, without leaving a trace.
-    pub fn slot(&mut self, key: &Key<'_>) -> Option<crate::ds::table::ItemRef<'_, Slot>> {
+    pub fn slot(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
         self.expire_if_due(self.session.db, key);
         self.data(key).get(key)
     }
@@ -165,7 +166,7 @@ impl Ctx<'_> {
         self.stats.hits.add(1);
         let mut item = self.data(key).table.get_mut(key.hash, key.name)?;
         stamp.apply(&mut item);
-        Some(Slot::view_of(item.into_ref()))
+        Some(item.into_view())
     }
 
     /// Reads a key's string for the client.
@@ -207,9 +208,10 @@ impl Ctx<'_> {
         let db = self.session.db;
         self.expire_if_due(db, key);
         let stamp = self.access_stamp();
+        self.written = true;
         let Some(mut item) = self.shard(key).get_mut(db, key) else { return Ok(None) };
         stamp.apply(&mut item);
-        match Slot::value_mut_of(item) {
+        match item.into_value_mut() {
             Some(value) => T::of_mut(value).map(Some).ok_or(error::WRONG_TYPE),
             None => Err(error::WRONG_TYPE),
         }
@@ -242,6 +244,7 @@ impl Ctx<'_> {
     /// Enters a whole entry under a key that does not exist.
     pub fn insert_slot(&mut self, db: usize, key: &Key<'_>, mut slot: Slot) {
         slot.set_lru(self.fresh_stamp());
+        self.written = true;
         self.shard(key).insert(db, key, slot);
         self.notify_in(db, key, event::NEW, "new");
     }
@@ -255,6 +258,7 @@ impl Ctx<'_> {
 
     /// Removes what is there, and says which expiry the new value gets.
     fn replace_prelude(&mut self, db: usize, key: &Key<'_>, expiry: Expiry) -> Option<u64> {
+        self.written = true;
         let old = self.shard(key).remove(db, key);
         let kept = old.as_ref().and_then(Slot::expire);
         if let Some(old) = old {
@@ -283,8 +287,10 @@ impl Ctx<'_> {
     fn set_scalar(&mut self, key: &Key<'_>, scalar: Scalar<'_>, expiry: Expiry) {
         let db = self.session.db;
         let stamp = self.fresh_stamp();
+        self.written = true;
         let shard = self.shard(key);
-        if let Some(mut item) = shard.get_mut(db, key) {
+        let found = shard.get_mut(db, key);
+        if let Some(mut item) = found {
             let had = item.expire();
             let old = match scalar {
                 Scalar::Int(n) => item.set_int(n),
@@ -305,9 +311,7 @@ impl Ctx<'_> {
             drop(item);
             let data = shard.db(db);
             data.expires = data.expires + usize::from(expire.is_some()) - usize::from(had.is_some());
-            if let Some(old) = old {
-                self.fx.garbage.push(Garbage::Value(old));
-            }
+            self.fx.garbage.extend(old.map(Garbage::Value));
             return;
         }
         let expire = if let Expiry::At(at) = expiry { Some(at) } else { None };
@@ -332,13 +336,14 @@ impl Ctx<'_> {
             Some(view) => Some(text(view).ok_or(error::WRONG_TYPE)?.to_vec()),
         };
         let stamp = self.access_stamp();
+        self.written = true;
         let Some(mut item) = self.shard(key).get_mut(db, key) else { return Err(error::WRONG_TYPE) };
         if let Some(bytes) = bytes {
             item.set_value(Value::Str(bytes));
         }
         item.set_raw(true);
         stamp.apply(&mut item);
-        match Slot::value_mut_of(item) {
+        match item.into_value_mut() {
             Some(Value::Str(bytes)) => Ok(bytes),
             _ => Err(error::WRONG_TYPE),
         }
@@ -352,6 +357,7 @@ impl Ctx<'_> {
     /// Takes a key's whole entry out.
     pub fn take_slot(&mut self, db: usize, key: &Key<'_>) -> Option<Slot> {
         self.expire_if_due(db, key);
+        self.written = true;
         self.shard(key).remove(db, key)
     }
 
@@ -370,6 +376,7 @@ impl Ctx<'_> {
     /// Sets or clears a key's expiry; false when the key does not exist.
     pub fn set_expiry(&mut self, key: &Key<'_>, at: Option<u64>) -> bool {
         let db = self.session.db;
+        self.written = true;
         self.shard(key).set_expire(db, key, at)
     }
 
@@ -378,11 +385,11 @@ impl Ctx<'_> {
         if self.session.client.has(crate::client::registry::NO_TOUCH) {
             return Stamp::None;
         }
-        if self.config().maxmemory_policy.is_lfu() {
+        if self.config().maxmemory_policy.counts_uses() {
             return Stamp::Lfu {
                 minutes: (self.worker.now_ms / 60_000) as u16,
-                decay: self.config().lfu_decay_time,
-                factor: self.config().lfu_log_factor,
+                decay: self.config().lfu_decay_time.into(),
+                factor: self.config().lfu_log_factor.into(),
                 chance: self.worker.rng.next_u64(),
             };
         }
@@ -391,7 +398,7 @@ impl Ctx<'_> {
 
     /// The access mark of a new entry.
     fn fresh_stamp(&self) -> u32 {
-        if self.config().maxmemory_policy.is_lfu() {
+        if self.config().maxmemory_policy.counts_uses() {
             return lfu::fresh((self.worker.now_ms / 60_000) as u16);
         }
         self.worker.lru_clock()
@@ -411,7 +418,7 @@ enum Stamp {
 }
 
 impl Stamp {
-    fn apply(&self, item: &mut Slot) {
+    fn apply(&self, item: &mut ItemMut<'_, Slot>) {
         let stamp = match *self {
             Stamp::None => return,
             Stamp::Lru(seconds) => seconds,
@@ -420,7 +427,7 @@ impl Stamp {
             }
         };
         if item.lru() != stamp {
-            item.set_lru(stamp);
+            item.touch(stamp);
         }
     }
 }

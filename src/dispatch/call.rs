@@ -164,7 +164,7 @@ fn guarded(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Reply<'_>, start: usize)
     if let Err(panic) = std::panic::catch_unwind(run) {
         let why = panic_text(&panic);
         let name = &ctx.entry.name;
-        if ctx.fx.dirty > 0 || ctx.is_touched() {
+        if ctx.fx.dirty > 0 || ctx.written {
             tracing::error!("BUG: {name} panicked after it had changed data: {why}. The server stops.");
             ctx.core.crash();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::client::Session;
 use crate::client::message::Message;
-use crate::config::table::Config;
+use crate::config::Config;
 use crate::dispatch::core::Core;
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -103,6 +103,8 @@ pub struct Ctx<'a> {
     pub wait: Option<Wait>,
     /// Commands called by the running one.
     pub(crate) nested: u32,
+    /// Data may have been changed: a panic from here on is the end.
+    pub(crate) written: bool,
     pub(crate) stats: &'a ThreadStats,
     memo: Option<Key<'a>>,
 }
@@ -119,7 +121,7 @@ impl<'a> Ctx<'a> {
     ) -> Self {
         let stats = &core.stats.threads[worker.id];
         let fx = Effects::default();
-        Ctx { core, worker, session, locks, fx, mode: Mode::Direct, entry, wait: None, nested: 0, stats, memo }
+        Ctx { core, worker, session, locks, fx, mode: Mode::Direct, entry, wait: None, nested: 0, written: false, stats, memo }
     }
 
     /// The data.
@@ -200,7 +202,7 @@ impl<'a> Ctx<'a> {
 
     /// [`Ctx::notify`] in another database.
     pub fn notify_in(&mut self, db: usize, key: &Key<'_>, class: Class, name: &'static str) {
-        if self.worker.notify & class != 0 {
+        if self.worker.notify.contains(class) && !self.worker.notify.is_silent() {
             self.fx.events.push(Event { db, class, name, key: key.name.into() });
         }
     }
@@ -276,11 +278,11 @@ impl<'a> Ctx<'a> {
         }
         let selected = self.worker.notify;
         for e in events {
-            if selected & event::KEYSPACE != 0 {
+            if selected.contains(event::KEYSPACE) {
                 let channel = [format!("__keyspace@{}__:", e.db).as_bytes(), &e.key].concat();
                 self.publish(false, &channel, e.name.as_bytes());
             }
-            if selected & event::KEYEVENT != 0 {
+            if selected.contains(event::KEYEVENT) {
                 let channel = format!("__keyevent@{}__:{}", e.db, e.name);
                 self.publish(false, channel.as_bytes(), &e.key);
             }

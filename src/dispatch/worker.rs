@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::table::Config;
+use crate::config::Config;
+use crate::config::values::Events;
 use crate::dispatch::core::Core;
-use crate::keyspace::event::Class;
 use crate::util::rng::Rng;
 use crate::value::Limits;
 
@@ -24,13 +24,13 @@ pub struct Worker {
     /// When values change their encoding.
     pub limits: Limits,
     /// Classes of keyspace events that are published.
-    pub notify: Class,
+    pub notify: Events,
 }
 
 impl Worker {
     /// The state of thread `id`.
     pub fn new(id: usize, core: &Core, rng: Rng) -> Self {
-        let (config, config_version) = (core.config.current(), core.config.version());
+        let (config, config_version) = (core.config.load(), core.config.version());
         let notify = config.notify_keyspace_events;
         let limits = limits(&config);
         let mut worker = Worker { id, limits, config, config_version, now_ms: 0, mono_ms: 0, rng, notify };
@@ -44,7 +44,7 @@ impl Worker {
         self.mono_ms = core.clock.monotonic_us() / 1000;
         if core.config.version() != self.config_version {
             self.config_version = core.config.version();
-            self.config = core.config.current();
+            self.config = core.config.load();
             self.limits = limits(&self.config);
             self.notify = self.config.notify_keyspace_events;
         }

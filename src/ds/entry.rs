@@ -15,6 +15,8 @@
 //! Invariants: the allocation is 8-aligned and has [`good_size`] of what the header calls for, so its size is
 //! known without being stored; `V` is alive exactly while the kind says so.
 
+mod handle;
+
 use super::alloc::good_size;
 use super::table::Item;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};

@@ -1,36 +1,33 @@
-//! What happened to a key, in the words of keyspace notifications?
+//! What happened to a key, in the words of keyspace notifications? The classes that `notify-keyspace-events` selects.
 
-/// The classes of events that `notify-keyspace-events` selects, as a bit set.
-pub type Class = u32;
+use crate::config::values::Events;
 
-/// `K`: publish to `__keyspace@<db>__:<key>`.
-pub const KEYSPACE: Class = 1 << 0;
-/// `E`: publish to `__keyevent@<db>__:<event>`.
-pub const KEYEVENT: Class = 1 << 1;
+/// A class of events.
+pub type Class = Events;
+
 /// `g`: commands on keys of any type.
-pub const GENERIC: Class = 1 << 2;
+pub const GENERIC: Class = Events::GENERIC;
 /// `$`: strings.
-pub const STRING: Class = 1 << 3;
+pub const STRING: Class = Events::STRING;
 /// `l`: lists.
-pub const LIST: Class = 1 << 4;
+pub const LIST: Class = Events::LIST;
 /// `s`: sets.
-pub const SET: Class = 1 << 5;
+pub const SET: Class = Events::SET;
 /// `h`: hashes.
-pub const HASH: Class = 1 << 6;
+pub const HASH: Class = Events::HASH;
 /// `z`: sorted sets.
-pub const ZSET: Class = 1 << 7;
+pub const ZSET: Class = Events::ZSET;
 /// `x`: keys that expired.
-pub const EXPIRED: Class = 1 << 8;
+pub const EXPIRED: Class = Events::EXPIRED;
 /// `e`: keys that were evicted.
-pub const EVICTED: Class = 1 << 9;
+pub const EVICTED: Class = Events::EVICTED;
 /// `t`: streams.
-pub const STREAM: Class = 1 << 10;
-/// `m`: reads of keys that do not exist; not part of `A`.
-pub const KEY_MISS: Class = 1 << 11;
-/// `d`: modules.
-pub const MODULE: Class = 1 << 13;
-/// `n`: new keys; not part of `A`.
-pub const NEW: Class = 1 << 14;
-/// `A`: all classes but `m` and `n`.
-pub const ALL: Class =
-    GENERIC | STRING | LIST | SET | HASH | ZSET | EXPIRED | EVICTED | STREAM | MODULE;
+pub const STREAM: Class = Events::STREAM;
+/// `m`: reads of keys that do not exist.
+pub const KEY_MISS: Class = Events::KEY_MISS;
+/// `n`: new keys.
+pub const NEW: Class = Events::NEW;
+/// `K`: published to `__keyspace@<db>__:<key>`.
+pub const KEYSPACE: Class = Events::KEYSPACE;
+/// `E`: published to `__keyevent@<db>__:<event>`.
+pub const KEYEVENT: Class = Events::KEYEVENT;

@@ -53,7 +53,6 @@ pub struct State {
 }
 
 /// A connection.
-#[derive(Debug)]
 pub struct Conn {
     /// What others may know of it.
     pub client: Arc<Client>,
@@ -84,7 +83,7 @@ impl Conn {
 pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
     let Some((stream, client)) = accepted.into_stream(&thread).await else { return };
     let core = thread.core.clone();
-    let open = core.config.current().requirepass.is_empty();
+    let open = core.config.load().requirepass.is_empty();
     let mut session = Session::new(client.clone(), "default".into(), open);
     session.db = 0;
     let state = State {
@@ -176,7 +175,7 @@ fn receive(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, cx: &mut Con
     if !state.input.is_empty() || state.blocked.is_some() || state.session.close {
         state.input.extend_from_slice(data);
         let limit = thread.worker.borrow().config.client_query_buffer_limit;
-        if state.input.len() as u64 > limit {
+        if state.input.len() > limit {
             return Err(io::Error::other("query buffer limit"));
         }
         return Ok(Poll::Ready(Fed::Nothing));
@@ -292,11 +291,11 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     let client = &conn.client;
     let idle = now.saturating_sub(client.last_ms.load(Ordering::Relaxed));
     let exempt = state.blocked.is_some() || state.session.subscriptions() > 0;
-    if config.timeout > 0 && !exempt && idle > config.timeout.saturating_mul(1000) {
+    if config.timeout > 0 && !exempt && idle > u64::from(config.timeout) * 1000 {
         state.killed = true;
     }
     let waiting = state.output.len() - state.sent;
-    let limit = config.client_output_buffer_limit.of(client.kind() as usize);
+    let limit = config.client_output_buffer_limit.of(client.kind() as u8);
     if limit.hard > 0 && waiting as u64 > limit.hard {
         state.killed = true;
     }

@@ -92,8 +92,8 @@ fn refuse(socket: impl io::Write, why: &str) {
 
 /// Why a connection is not welcome, if it is not.
 fn objection(core: &Core, peer_is_local: bool) -> Option<&'static str> {
-    let config = core.config.current();
-    if core.clients.count() as u64 >= config.maxclients {
+    let config = core.config.load();
+    if core.clients.count() as u64 >= u64::from(config.maxclients) {
         core.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
         return Some("-ERR max number of clients reached\r\n");
     }
@@ -125,10 +125,10 @@ pub async fn accept_tcp(core: Arc<Core>, listener: TcpListener, tls: Option<TlsA
             continue;
         }
         let _ = socket.set_nodelay(true);
-        let keepalive = core.config.current().tcp_keepalive;
+        let keepalive = core.config.load().tcp_keepalive;
         if keepalive > 0 {
-            let time = std::time::Duration::from_secs(keepalive);
-            let options = socket2::TcpKeepalive::new().with_time(time).with_interval(time / 3 + time % 3);
+            let time = std::time::Duration::from_secs(keepalive.into());
+            let options = socket2::TcpKeepalive::new().with_time(time).with_interval((time / 3).max(std::time::Duration::from_secs(1)));
             let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&options);
         }
         spread.give(Accepted::Tcp(socket, tls.clone()));

@@ -208,8 +208,8 @@ impl<'a> Reply<'a> {
     pub fn double(&mut self, value: f64) {
         let text = number::fmt_double(value);
         match self.proto {
-            Proto::Resp2 => self.bulk(text.as_bytes()),
-            Proto::Resp3 => self.line(b',', text.as_bytes()),
+            Proto::Resp2 => self.bulk(text.as_ref()),
+            Proto::Resp3 => self.line(b',', text.as_ref()),
         }
     }
 

@@ -120,13 +120,11 @@ impl Stats {
     pub fn error(&self, thread: usize, code: &str) {
         self.threads[thread].errors.add(1);
         let mut errors = self.errors.lock();
-        match errors.get_mut(code) {
-            Some(n) => *n += 1,
-            // A script can invent codes: stop recording new ones before they fill the memory.
-            None if errors.len() < 128 => {
-                errors.insert(code.to_owned(), 1);
-            }
-            None => {}
+        if let Some(n) = errors.get_mut(code) {
+            *n += 1;
+        } else if errors.len() < 128 {
+            // A script can invent codes: new ones are no longer recorded before they fill the memory.
+            errors.insert(code.to_owned(), 1);
         }
     }
 }
