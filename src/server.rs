@@ -117,7 +117,10 @@ impl Server {
                 }
                 Err(_) if optional => {}
                 Err(error) => {
-                    tracing::warn!("Could not create server TCP listening socket {bare}:{}: {error}", config.port);
+                    tracing::warn!(
+                        "Could not create server TCP listening socket {bare}:{}: {error}",
+                        config.port
+                    );
                     tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
                     return Err(error);
                 }

@@ -5,10 +5,32 @@ use std::sync::atomic::Ordering;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    Command::new("ping", ping).arity(-1).flags(FAST).acl(CONNECTION).tips(&["request_policy:all_shards", "response_policy:all_succeeded"]).doc("connection", "1.0.0", "O(1)", "Answers PONG, or what it was given.", "[message:str]"),
-    Command::new("echo", echo).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc("connection", "1.0.0", "O(1)", "Answers what it was given.", "message:str"),
-    Command::new("quit", quit).arity(-1).flags(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY).acl(CONNECTION).doc("connection", "1.0.0", "O(1)", "Closes the connection.", "").deprecated("7.2.0", "just closing the connection"),
-    Command::new("select", select).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc("connection", "1.0.0", "O(1)", "Chooses the database of the connection.", "index:int"),
+    Command::new("ping", ping)
+        .arity(-1)
+        .flags(FAST)
+        .acl(CONNECTION)
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .doc("connection", "1.0.0", "O(1)", "Answers PONG, or what it was given.", "[message:str]"),
+    Command::new("echo", echo).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc(
+        "connection",
+        "1.0.0",
+        "O(1)",
+        "Answers what it was given.",
+        "message:str",
+    ),
+    Command::new("quit", quit)
+        .arity(-1)
+        .flags(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY)
+        .acl(CONNECTION)
+        .doc("connection", "1.0.0", "O(1)", "Closes the connection.", "")
+        .deprecated("7.2.0", "just closing the connection"),
+    Command::new("select", select).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc(
+        "connection",
+        "1.0.0",
+        "O(1)",
+        "Chooses the database of the connection.",
+        "index:int",
+    ),
 ];
 
 fn ping(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

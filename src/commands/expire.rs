@@ -5,15 +5,98 @@ use crate::util::number;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    Command::new("expire", expire).arity(-3).flags(WRITE | FAST).acl(KEYSPACE).keys(&[one(RW | UPDATE, 1)]).doc("generic", "1.0.0", "O(1)", "Lets a key expire after some seconds.", "key:key@0 seconds:int [condition(NX | XX | GT | LT)^7.0.0]"),
-    Command::new("pexpire", pexpire).arity(-3).flags(WRITE | FAST).acl(KEYSPACE).keys(&[one(RW | UPDATE, 1)]).doc("generic", "2.6.0", "O(1)", "Lets a key expire after some milliseconds.", "key:key@0 milliseconds:int [condition(NX | XX | GT | LT)^7.0.0]"),
-    Command::new("expireat", expireat).arity(-3).flags(WRITE | FAST).acl(KEYSPACE).keys(&[one(RW | UPDATE, 1)]).doc("generic", "1.2.0", "O(1)", "Lets a key expire at a unix time in seconds.", "key:key@0 unix-time-seconds:time [condition(NX | XX | GT | LT)^7.0.0]"),
-    Command::new("pexpireat", pexpireat).arity(-3).flags(WRITE | FAST).acl(KEYSPACE).keys(&[one(RW | UPDATE, 1)]).doc("generic", "2.6.0", "O(1)", "Lets a key expire at a unix time in milliseconds.", "key:key@0 unix-time-milliseconds:time [condition(NX | XX | GT | LT)^7.0.0]"),
-    Command::new("ttl", ttl).arity(2).flags(READONLY | FAST).acl(KEYSPACE).keys(&[one(RO | ACCESS, 1)]).tips(&["nondeterministic_output"]).doc("generic", "1.0.0", "O(1)", "Gets the seconds that a key has left.", "key:key@0"),
-    Command::new("pttl", pttl).arity(2).flags(READONLY | FAST).acl(KEYSPACE).keys(&[one(RO | ACCESS, 1)]).tips(&["nondeterministic_output"]).doc("generic", "2.6.0", "O(1)", "Gets the milliseconds that a key has left.", "key:key@0"),
-    Command::new("expiretime", expiretime).arity(2).flags(READONLY | FAST).acl(KEYSPACE).keys(&[one(RO | ACCESS, 1)]).doc("generic", "7.0.0", "O(1)", "Gets the unix time in seconds at which a key expires.", "key:key@0"),
-    Command::new("pexpiretime", pexpiretime).arity(2).flags(READONLY | FAST).acl(KEYSPACE).keys(&[one(RO | ACCESS, 1)]).doc("generic", "7.0.0", "O(1)", "Gets the unix time in milliseconds at which a key expires.", "key:key@0"),
-    Command::new("persist", persist).arity(2).flags(WRITE | FAST).acl(KEYSPACE).keys(&[one(RW | UPDATE, 1)]).doc("generic", "2.2.0", "O(1)", "Takes the expiry off a key.", "key:key@0"),
+    Command::new("expire", expire)
+        .arity(-3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | UPDATE, 1)])
+        .doc(
+            "generic",
+            "1.0.0",
+            "O(1)",
+            "Lets a key expire after some seconds.",
+            "key:key@0 seconds:int [condition(NX | XX | GT | LT)^7.0.0]",
+        ),
+    Command::new("pexpire", pexpire)
+        .arity(-3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | UPDATE, 1)])
+        .doc(
+            "generic",
+            "2.6.0",
+            "O(1)",
+            "Lets a key expire after some milliseconds.",
+            "key:key@0 milliseconds:int [condition(NX | XX | GT | LT)^7.0.0]",
+        ),
+    Command::new("expireat", expireat)
+        .arity(-3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | UPDATE, 1)])
+        .doc(
+            "generic",
+            "1.2.0",
+            "O(1)",
+            "Lets a key expire at a unix time in seconds.",
+            "key:key@0 unix-time-seconds:time [condition(NX | XX | GT | LT)^7.0.0]",
+        ),
+    Command::new("pexpireat", pexpireat)
+        .arity(-3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | UPDATE, 1)])
+        .doc(
+            "generic",
+            "2.6.0",
+            "O(1)",
+            "Lets a key expire at a unix time in milliseconds.",
+            "key:key@0 unix-time-milliseconds:time [condition(NX | XX | GT | LT)^7.0.0]",
+        ),
+    Command::new("ttl", ttl)
+        .arity(2)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RO | ACCESS, 1)])
+        .tips(&["nondeterministic_output"])
+        .doc("generic", "1.0.0", "O(1)", "Gets the seconds that a key has left.", "key:key@0"),
+    Command::new("pttl", pttl)
+        .arity(2)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RO | ACCESS, 1)])
+        .tips(&["nondeterministic_output"])
+        .doc("generic", "2.6.0", "O(1)", "Gets the milliseconds that a key has left.", "key:key@0"),
+    Command::new("expiretime", expiretime)
+        .arity(2)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RO | ACCESS, 1)])
+        .doc(
+            "generic",
+            "7.0.0",
+            "O(1)",
+            "Gets the unix time in seconds at which a key expires.",
+            "key:key@0",
+        ),
+    Command::new("pexpiretime", pexpiretime)
+        .arity(2)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RO | ACCESS, 1)])
+        .doc(
+            "generic",
+            "7.0.0",
+            "O(1)",
+            "Gets the unix time in milliseconds at which a key expires.",
+            "key:key@0",
+        ),
+    Command::new("persist", persist)
+        .arity(2)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | UPDATE, 1)])
+        .doc("generic", "2.2.0", "O(1)", "Takes the expiry off a key.", "key:key@0"),
 ];
 
 /// How a command expresses a time.
@@ -105,13 +188,7 @@ fn pexpireat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Res
     set_expiry(ctx, args, Unit::UnixMillis, "pexpireat", out)
 }
 
-fn set_expiry(
-    ctx: &mut Ctx<'_>,
-    args: &mut Args<'_>,
-    unit: Unit,
-    name: &str,
-    out: &mut Reply<'_>,
-) -> Result {
+fn set_expiry(ctx: &mut Ctx<'_>, args: &mut Args<'_>, unit: Unit, name: &str, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let time = args.next()?;
     let conditions = Conditions::parse(args)?;

@@ -10,9 +10,5 @@ pub mod transactions;
 use crate::dispatch::spec::Command;
 
 /// All families, in the order of the table.
-pub const FAMILIES: &[&[Command]] = &[
-    connection::COMMANDS,
-    expire::COMMANDS,
-    strings::COMMANDS,
-    transactions::COMMANDS,
-];
+pub const FAMILIES: &[&[Command]] =
+    &[connection::COMMANDS, expire::COMMANDS, strings::COMMANDS, transactions::COMMANDS];

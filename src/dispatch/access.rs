@@ -288,29 +288,7 @@ impl Ctx<'_> {
         let db = self.session.db;
         let stamp = self.fresh_stamp();
         self.written = true;
-        let shard = self.shard(key);
-        let found = shard.get_mut(db, key);
-        if let Some(mut item) = found {
-            let had = item.expire();
-            let old = match scalar {
-                Scalar::Int(n) => item.set_int(n),
-                Scalar::Str(bytes) if Slot::embeds(bytes.len()) => item.set_str(bytes),
-                Scalar::Str(bytes) => item.set_value(Value::Str(bytes.to_vec())),
-            };
-            item.set_raw(false);
-            item.set_lru(stamp);
-            let expire = match expiry {
-                Expiry::Keep => had,
-                Expiry::Clear => None,
-                Expiry::At(at) => Some(at),
-            };
-            if expire != had {
-                item.set_expire(expire);
-                item.set_mark(expire.is_some());
-            }
-            drop(item);
-            let data = shard.db(db);
-            data.expires = data.expires + usize::from(expire.is_some()) - usize::from(had.is_some());
+        if let Some(old) = overwrite(self.shard(key), db, key, &scalar, expiry, stamp) {
             self.fx.garbage.extend(old.map(Garbage::Value));
             return;
         }
@@ -403,6 +381,41 @@ impl Ctx<'_> {
         }
         self.worker.lru_clock()
     }
+}
+
+/// Gives an existing key a string or integer in place. `None` when the key does not exist; otherwise the value that
+/// was there, if it was one of its own.
+fn overwrite(
+    shard: &mut Shard,
+    db: usize,
+    key: &Key<'_>,
+    scalar: &Scalar<'_>,
+    expiry: Expiry,
+    stamp: u32,
+) -> Option<Option<Value>> {
+    let (old, had, expire) = {
+        let mut item = shard.get_mut(db, key)?;
+        let had = item.expire();
+        let old = match *scalar {
+            Scalar::Int(n) => item.set_int(n),
+            Scalar::Str(bytes) if Slot::embeds(bytes.len()) => item.set_str(bytes),
+            Scalar::Str(bytes) => item.set_value(Value::Str(bytes.to_vec())),
+        };
+        item.set_lru(stamp);
+        let expire = match expiry {
+            Expiry::Keep => had,
+            Expiry::Clear => None,
+            Expiry::At(at) => Some(at),
+        };
+        if expire != had {
+            item.set_expire(expire);
+            item.set_mark(expire.is_some());
+        }
+        (old, had, expire)
+    };
+    let data = shard.db(db);
+    data.expires = data.expires + usize::from(expire.is_some()) - usize::from(had.is_some());
+    Some(old)
 }
 
 enum Scalar<'a> {

@@ -96,7 +96,13 @@ fn refuse(
 }
 
 /// Locks what a command needs, and what serving the clients that wait for its keys needs.
-fn lock<'a>(core: &'a Core, session: &Session, entry: &Entry, argv: &[&[u8]], key: Option<Key<'a>>) -> Locked<'a> {
+fn lock<'a>(
+    core: &'a Core,
+    session: &Session,
+    entry: &Entry,
+    argv: &[&[u8]],
+    key: Option<Key<'a>>,
+) -> Locked<'a> {
     let keyspace = &core.keyspace;
     if let Some(key) = &key
         && core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0
@@ -236,7 +242,9 @@ impl<'a> Ctx<'a> {
         if keys::extract(entry.row, argv, &mut at).is_none() {
             return true;
         }
-        at.iter().filter_map(|k| argv.get(k.index)).all(|name| self.locks.covers(self.keyspace().key(name).shard))
+        at.iter()
+            .filter_map(|k| argv.get(k.index))
+            .all(|name| self.locks.covers(self.keyspace().key(name).shard))
     }
 
     fn log(&mut self, db: usize, argv: &[&[u8]], instead: Option<Vec<Vec<u8>>>) {

@@ -86,7 +86,9 @@ impl Reaper {
     /// When the system has no thread to give.
     pub fn start() -> std::io::Result<Reaper> {
         let (sender, receiver) = std::sync::mpsc::channel::<Garbage>();
-        std::thread::Builder::new().name("reaper".into()).spawn(move || receiver.into_iter().for_each(drop))?;
+        std::thread::Builder::new()
+            .name("reaper".into())
+            .spawn(move || receiver.into_iter().for_each(drop))?;
         Ok(Reaper(sender))
     }
 

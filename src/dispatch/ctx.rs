@@ -121,7 +121,20 @@ impl<'a> Ctx<'a> {
     ) -> Self {
         let stats = &core.stats.threads[worker.id];
         let fx = Effects::default();
-        Ctx { core, worker, session, locks, fx, mode: Mode::Direct, entry, wait: None, nested: 0, written: false, stats, memo }
+        Ctx {
+            core,
+            worker,
+            session,
+            locks,
+            fx,
+            mode: Mode::Direct,
+            entry,
+            wait: None,
+            nested: 0,
+            written: false,
+            stats,
+            memo,
+        }
     }
 
     /// The data.

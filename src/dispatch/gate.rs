@@ -3,9 +3,7 @@
 
 use crate::client::Session;
 use crate::dispatch::core::Core;
-use crate::dispatch::spec::{
-    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, NO_AUTH, NO_MULTI,
-};
+use crate::dispatch::spec::{self, DENYOOM, FOR_SUBSCRIBERS, LOADING, NO_AUTH, NO_MULTI};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};

@@ -99,11 +99,7 @@ pub fn unwatch_closed(core: &Core, session: &mut Session) {
     }
 }
 
-fn strike(
-    db: &mut crate::keyspace::Db,
-    name: &[u8],
-    flag: &std::sync::Arc<std::sync::atomic::AtomicBool>,
-) {
+fn strike(db: &mut crate::keyspace::Db, name: &[u8], flag: &std::sync::Arc<std::sync::atomic::AtomicBool>) {
     if let Some(flags) = db.watchers.get_mut(name) {
         flags.retain(|f| !std::sync::Arc::ptr_eq(f, flag));
         if flags.is_empty() {

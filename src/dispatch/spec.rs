@@ -318,7 +318,15 @@ impl Command {
             find_keys: None,
             lock: Lock::Keys,
             tips: &[],
-            doc: Doc { group: "", since: "", complexity: "", summary: "", syntax: "", deprecated: None, syscmd: false },
+            doc: Doc {
+                group: "",
+                since: "",
+                complexity: "",
+                summary: "",
+                syntax: "",
+                deprecated: None,
+                syscmd: false,
+            },
             subcommands: &[],
         }
     }
@@ -442,10 +450,8 @@ impl Command {
 
     /// True when its one key is always the first argument: the case that the hot path is made for.
     pub const fn single_key(&self) -> bool {
-        matches!(
-            self.keys,
-            [KeySpec { begin: Begin::Index(1), find: Find::Range { last: 0, .. }, .. }]
-        ) && self.find_keys.is_none()
+        matches!(self.keys, [KeySpec { begin: Begin::Index(1), find: Find::Range { last: 0, .. }, .. }])
+            && self.find_keys.is_none()
             && matches!(self.lock, Lock::Keys)
     }
 }

@@ -160,7 +160,12 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
 }
 
 /// Reads once and runs what came, straight from the thread's buffer when nothing was left over.
-fn receive(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, cx: &mut Context<'_>) -> io::Result<Poll<Fed>> {
+fn receive(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    state: &mut State,
+    cx: &mut Context<'_>,
+) -> io::Result<Poll<Fed>> {
     let mut buffer = thread.read.borrow_mut();
     let n = match conn.stream.borrow_mut().poll_read(cx, &mut buffer) {
         Poll::Pending => return Ok(Poll::Pending),
@@ -186,7 +191,12 @@ fn receive(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, cx: &mut Con
 }
 
 /// Sends what may be sent. `Ready` when nothing is left.
-fn send(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+fn send(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    state: &mut State,
+    cx: &mut Context<'_>,
+) -> io::Result<Poll<()>> {
     if state.output.is_empty() {
         return Ok(Poll::Ready(()));
     }

@@ -128,7 +128,9 @@ pub async fn accept_tcp(core: Arc<Core>, listener: TcpListener, tls: Option<TlsA
         let keepalive = core.config.load().tcp_keepalive;
         if keepalive > 0 {
             let time = std::time::Duration::from_secs(keepalive.into());
-            let options = socket2::TcpKeepalive::new().with_time(time).with_interval((time / 3).max(std::time::Duration::from_secs(1)));
+            let options = socket2::TcpKeepalive::new()
+                .with_time(time)
+                .with_interval((time / 3).max(std::time::Duration::from_secs(1)));
             let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&options);
         }
         spread.give(Accepted::Tcp(socket, tls.clone()));
@@ -199,4 +201,3 @@ pub fn bind_unix(path: &str, mode: Option<u32>, backlog: i32) -> io::Result<Unix
     socket.listen(backlog)?;
     UnixListener::from_std(socket.into())
 }
-
