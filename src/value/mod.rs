@@ -14,7 +14,6 @@ pub use stream::Stream;
 pub use zset::Zset;
 
 /// A value that is not embedded in its entry. 24 bytes: a tag and what the type keeps inline.
-#[derive(Debug)]
 pub enum Value {
     /// A string too long to embed, or one that grows (APPEND, SETRANGE, SETBIT).
     Str(Vec<u8>),
@@ -124,5 +123,11 @@ impl Value {
             Value::Zset(v) => v.len(),
             Value::Stream(v) => usize::try_from(v.len() / 64).unwrap_or(usize::MAX) + v.groups().len(),
         }
+    }
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.kind().name(), self.encoding())
     }
 }
