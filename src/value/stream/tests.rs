@@ -154,6 +154,12 @@ fn apply(stream: &mut Stream, args: &[&str]) -> String {
                 });
             format!("{next} {} !{}", text(claimed), text(gone))
         }
+        _ => administer(stream, args),
+    }
+}
+
+fn administer(stream: &mut Stream, args: &[&str]) -> String {
+    match args {
         ["gset", group, at, read] => {
             assert!(stream.set_group_id(group.as_bytes(), id(at), read.parse().ok()));
             "OK".into()
