@@ -1,5 +1,6 @@
 //! What is in a key? One file per type; each owns its encodings and the switches between them.
 
+pub mod hash;
 pub mod hll;
 pub mod limits;
 pub mod list;

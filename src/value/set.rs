@@ -1,7 +1,7 @@
 //! What is a set? Sorted integers, a listpack, or a table of members.
 //!
 //! A set starts as integers; the first member that is none makes it packed, and growing past the
-//! limits makes it a table. It never goes back, except by [`Set::to_ints`]. OBJECT ENCODING calls
+//! limits makes it a table. It never goes back, except by [`Set::make_ints`]. OBJECT ENCODING calls
 //! the three "intset", "listpack" and "hashtable".
 //!
 //! Invariants: members are unique; the encoding is the one Redis 8.2 would have after the same
@@ -64,7 +64,7 @@ impl Set {
             Set::Table(_) => false,
         };
         if too_many {
-            self.to_table(seed);
+            self.make_table(seed);
         }
     }
 
@@ -79,7 +79,7 @@ impl Set {
         let past = lp.len() > limits.set_max_listpack_entries;
         let mut set = Set::Packed(lp);
         if past {
-            set.to_table(seed);
+            set.make_table(seed);
         }
         Ok(set)
     }
@@ -102,7 +102,7 @@ impl Set {
 
     // ---- encodings ----
 
-    fn to_table(&mut self, seed: Seed) {
+    fn make_table(&mut self, seed: Seed) {
         if matches!(self, Set::Table(_)) {
             return;
         }
@@ -119,13 +119,13 @@ impl Set {
         if let Set::Ints(ints) = self
             && ints.len() > limits.set_max_intset_entries.min(MOST_INTS)
         {
-            self.to_table(seed);
+            self.make_table(seed);
         }
     }
 
     /// Makes it a set of integers if all members are integers and no more than the limit: what
     /// SINTERSTORE does to its result.
-    pub fn to_ints(&mut self, limits: &Limits) {
+    pub fn make_ints(&mut self, limits: &Limits) {
         if self.len() > limits.set_max_intset_entries.min(MOST_INTS) {
             return;
         }
@@ -147,7 +147,7 @@ impl Set {
             ints.iter().for_each(|i| lp.push_back_int(i));
             *self = Set::Packed(lp);
         } else {
-            self.to_table(seed);
+            self.make_table(seed);
         }
     }
 
@@ -177,7 +177,7 @@ impl Set {
                     lp.push_back(member);
                     return true;
                 }
-                self.to_table(seed);
+                self.make_table(seed);
                 self.add(member, limits, seed)
             }
             Set::Ints(ints) => match canonical_i64(member) {

@@ -98,10 +98,10 @@ fn limits_of_the_defaults() {
 fn results_of_intersections_become_integers() {
     let (limits, seed) = (Limits::default(), Seed::fixed());
     let mut set = Set::Packed(["3", "1", "2"].iter().map(|m| m.as_bytes()).collect());
-    set.to_ints(&limits);
+    set.make_ints(&limits);
     assert_eq!(set.encoding(), "intset");
     assert!(set.add(b"x", &limits, seed));
-    set.to_ints(&limits);
+    set.make_ints(&limits);
     assert_eq!((set.encoding(), set.len()), ("listpack", 4));
 }
 
@@ -192,7 +192,7 @@ proptest! {
                     prop_assert!(!set.contains(&m));
                 }
                 Op::Expect(n) => set.expect(n, &limits, seed),
-                Op::ToInts => set.to_ints(&limits),
+                Op::ToInts => set.make_ints(&limits),
             }
             prop_assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
             let members: BTreeSet<Vec<u8>> = set.iter().map(LpValue::to_vec).collect();
