@@ -8,6 +8,7 @@ pub mod set;
 pub mod stream;
 pub mod zset;
 
+pub use hash::Hash;
 pub use limits::Limits;
 pub use list::List;
 pub use set::Set;
@@ -24,6 +25,8 @@ pub enum Value {
     Set(Set),
     /// A sorted set.
     Zset(Zset),
+    /// A hash.
+    Hash(Hash),
     /// A stream.
     Stream(Box<Stream>),
 }
@@ -89,6 +92,7 @@ typed! {
     List: List = List::new();
     Set: Set = Set::new();
     Zset: Zset = Zset::new();
+    Hash: Hash = Hash::new();
     Stream: Stream = Box::new(Stream::new());
 }
 
@@ -100,6 +104,7 @@ impl Value {
             Value::List(_) => Kind::List,
             Value::Set(_) => Kind::Set,
             Value::Zset(_) => Kind::Zset,
+            Value::Hash(_) => Kind::Hash,
             Value::Stream(_) => Kind::Stream,
         }
     }
@@ -111,6 +116,7 @@ impl Value {
             Value::List(v) => v.encoding(),
             Value::Set(v) => v.encoding(),
             Value::Zset(v) => v.encoding(),
+            Value::Hash(v) => v.encoding(),
             Value::Stream(_) => "stream",
         }
     }
@@ -122,6 +128,7 @@ impl Value {
             Value::List(v) => v.len() / 64,
             Value::Set(v) => v.len(),
             Value::Zset(v) => v.len(),
+            Value::Hash(v) => v.len(),
             Value::Stream(v) => usize::try_from(v.len() / 64).unwrap_or(usize::MAX) + v.groups().len(),
         }
     }
