@@ -1,7 +1,15 @@
-//! What concerns the connection itself? Greeting, choosing a database, leaving.
+//! What concerns the connection itself? Greeting, authenticating, choosing a database, leaving.
 
-use crate::commands::prelude::*;
 use std::sync::atomic::Ordering;
+
+use crate::client::registry::RESP3;
+use crate::client::session::ReplyMode;
+use crate::commands::prelude::*;
+use crate::commands::pubsub;
+use crate::config::REDIS_VERSION;
+use crate::dispatch::multi;
+use crate::resp::reply::Proto;
+use crate::util::number;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -10,6 +18,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(FAST)
         .acl(CONNECTION)
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .also(FOR_SUBSCRIBERS)
         .doc("connection", "1.0.0", "O(1)", "Answers PONG, or what it was given.", "[message:str]"),
     Command::new("echo", echo).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc(
         "connection",
@@ -22,6 +31,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-1)
         .flags(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY)
         .acl(CONNECTION)
+        .also(FOR_SUBSCRIBERS | RUNS_IN_MULTI)
         .doc("connection", "1.0.0", "O(1)", "Closes the connection.", "")
         .deprecated("7.2.0", "just closing the connection"),
     Command::new("select", select).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc(
@@ -31,6 +41,41 @@ pub const COMMANDS: &[Command] = &[
         "Chooses the database of the connection.",
         "index:int",
     ),
+    Command::new("hello", hello)
+        .arity(-1)
+        .flags(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY)
+        .acl(CONNECTION)
+        .doc(
+            "connection",
+            "6.0.0",
+            "O(1)",
+            "Greets the server: protocol version, authentication and name in one.",
+            "[arguments{protover:int [AUTH auth{username:str password:str}] [SETNAME clientname:str]}]",
+        ),
+    Command::new("auth", auth)
+        .arity(-2)
+        .flags(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY)
+        .acl(CONNECTION)
+        .doc(
+            "connection",
+            "1.0.0",
+            "O(N) where N is the number of passwords defined for the user",
+            "Authenticates the connection.",
+            "[username:str^6.0.0] password:str",
+        ),
+    Command::new("reset", reset)
+        .arity(1)
+        .flags(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY)
+        .acl(CONNECTION)
+        .also(FOR_SUBSCRIBERS | RUNS_IN_MULTI)
+        .lock(Lock::Walk)
+        .doc(
+            "connection",
+            "6.2.0",
+            "O(1)",
+            "Gives the connection the state that it had when it was new.",
+            "",
+        ),
 ];
 
 fn ping(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -63,7 +108,7 @@ fn quit(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn select(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let n = args.int_or(Error::new("ERR value is not an integer or out of range"))?;
+    let n = args.int()?;
     let db = usize::try_from(n).map_err(|_| error::DB_RANGE)?;
     if db >= ctx.keyspace().databases() {
         return Err(error::DB_RANGE);
@@ -71,5 +116,130 @@ fn select(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     ctx.session.db = db;
     ctx.session.client.db.store(db, Ordering::Relaxed);
     out.ok();
+    Ok(())
+}
+
+/// Authenticates as the default user, the only one before ACLs come.
+fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result {
+    let wrong = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
+    let required = ctx.config().requirepass.clone();
+    // Without a password any will do, as for a user with `nopass`.
+    if user != b"default" || (!required.is_empty() && !same(&required, password)) {
+        return Err(wrong);
+    }
+    ctx.session.authenticated = true;
+    ctx.session.user = "default".into();
+    Ok(())
+}
+
+/// Compares without telling by the time it takes where the difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
+}
+
+fn auth(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let first = args.next()?;
+    match args.maybe() {
+        _ if args.left() > 0 => return Err(error::SYNTAX),
+        Some(password) => authenticate(ctx, first, password)?,
+        None if ctx.config().requirepass.is_empty() => {
+            return Err(Error::new(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ));
+        }
+        None => authenticate(ctx, b"default", first)?,
+    }
+    out.ok();
+    Ok(())
+}
+
+/// Refuses names that would break the lines of CLIENT LIST.
+pub(crate) fn check_label(text: &[u8], what: &str) -> Result {
+    if text.iter().all(|b| (b'!'..=b'~').contains(b)) {
+        return Ok(());
+    }
+    Err(Error::text(format!("ERR {what} cannot contain spaces, newlines or special characters.")))
+}
+
+fn hello(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let mut proto = ctx.session.proto;
+    if let Some(version) = args.maybe() {
+        let bad = Error::new("ERR Protocol version is not an integer or out of range");
+        proto = match number::parse_i64(version).ok_or(bad)? {
+            2 => Proto::Resp2,
+            3 => Proto::Resp3,
+            _ => return Err(Error::new("NOPROTO unsupported protocol version")),
+        };
+    }
+    let (mut login, mut name) = (None, None);
+    while args.left() > 0 {
+        if args.left() > 2 && args.word("AUTH") {
+            login = Some((args.next()?, args.next()?));
+        } else if args.left() > 1 && args.word("SETNAME") {
+            let label = args.next()?;
+            check_label(label, "Client names")?;
+            name = Some(label);
+        } else {
+            let word = error::clip(args.next()?, 128);
+            return Err(Error::text(format!("ERR Syntax error in HELLO option '{word}'")));
+        }
+    }
+    if let Some((user, password)) = login {
+        authenticate(ctx, user, password)?;
+    }
+    if !ctx.session.authenticated {
+        return Err(Error::new(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+             the same time",
+        ));
+    }
+    if let Some(name) = name {
+        ctx.session.client.labels.lock().name = name.into();
+    }
+    set_proto(ctx, proto);
+    out.set_proto(proto);
+    greet(ctx, out);
+    Ok(())
+}
+
+fn set_proto(ctx: &mut Ctx<'_>, proto: Proto) {
+    ctx.session.proto = proto;
+    ctx.session.client.set(RESP3, proto == Proto::Resp3);
+}
+
+fn greet(ctx: &Ctx<'_>, out: &mut Reply<'_>) {
+    out.map(7);
+    out.bulk(b"server");
+    out.bulk(b"redis");
+    out.bulk(b"version");
+    out.bulk(REDIS_VERSION.as_bytes());
+    out.bulk(b"proto");
+    out.int(if out.is_resp3() { 3 } else { 2 });
+    out.bulk(b"id");
+    out.int(i64::try_from(ctx.session.client.id).unwrap_or(i64::MAX));
+    out.bulk(b"mode");
+    out.bulk(b"standalone");
+    out.bulk(b"role");
+    out.bulk(b"master");
+    out.bulk(b"modules");
+    out.array(0);
+}
+
+fn reset(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    multi::end(ctx.session);
+    multi::unwatch(ctx);
+    pubsub::drop_all(ctx);
+    ctx.session.tracking = None;
+    ctx.session.reply_mode = ReplyMode::On;
+    ctx.session.db = 0;
+    ctx.session.client.db.store(0, Ordering::Relaxed);
+    ctx.session.client.labels.lock().name = Box::default();
+    set_proto(ctx, Proto::Resp2);
+    out.set_proto(Proto::Resp2);
+    ctx.session.user = "default".into();
+    ctx.session.authenticated = ctx.config().requirepass.is_empty();
+    out.simple("RESET");
     Ok(())
 }

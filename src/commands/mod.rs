@@ -4,6 +4,7 @@ pub(crate) mod prelude;
 
 pub mod connection;
 pub mod expire;
+pub mod pubsub;
 pub mod strings;
 pub mod transactions;
 
