@@ -24,6 +24,7 @@
 //! allocation is [`ThinBuf`]'s.
 
 use super::thinbuf::{MAX_LEN, ThinBuf};
+use crate::util::number::parse_i64;
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -57,34 +58,11 @@ pub enum LpValue<'a> {
     Int(i64),
 }
 
-/// Parses the canonical decimal text of an i64: no sign but `-`, no leading zeros, no `-0`.
-/// For such text alone, printing the number gives the text back.
-#[inline]
-pub fn canonical_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, text),
-    };
-    match digits {
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        [b'0'] if !negative => return Some(0),
-        _ => return None,
-    }
-    let mut magnitude = 0u64; // 19 digits fit
-    for &d in digits {
-        if !d.is_ascii_digit() {
-            return None;
-        }
-        magnitude = magnitude * 10 + u64::from(d - b'0');
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
-
 impl<'a> LpValue<'a> {
     /// The value as a listpack keeps it: an integer if the text is a canonical one.
     #[inline]
     pub fn of(text: &'a [u8]) -> Self {
-        canonical_i64(text).map_or(LpValue::Str(text), LpValue::Int)
+        parse_i64(text).map_or(LpValue::Str(text), LpValue::Int)
     }
 
     /// Appends the text to `out`.
@@ -117,7 +95,7 @@ impl<'a> LpValue<'a> {
     pub fn eq_bytes(self, text: &[u8]) -> bool {
         match self {
             LpValue::Str(s) => s == text,
-            LpValue::Int(i) => canonical_i64(text) == Some(i),
+            LpValue::Int(i) => parse_i64(text) == Some(i),
         }
     }
 
@@ -132,7 +110,7 @@ impl<'a> LpValue<'a> {
     /// The number, if the text is a canonical i64.
     pub fn as_int(self) -> Option<i64> {
         match self {
-            LpValue::Str(s) => canonical_i64(s),
+            LpValue::Str(s) => parse_i64(s),
             LpValue::Int(i) => Some(i),
         }
     }
@@ -149,7 +127,7 @@ impl<'a> Needle<'a> {
     /// Looks for this text.
     #[inline]
     pub fn new(text: &'a [u8]) -> Self {
-        Needle { text, int: canonical_i64(text) }
+        Needle { text, int: parse_i64(text) }
     }
 
     /// Is it this value?

@@ -8,10 +8,11 @@
 //! commands. Commands delete a key whose set became empty.
 
 use crate::ds::intset::{self, Intset};
-use crate::ds::listpack::{self, Corrupt, Listpack, LpValue, canonical_i64};
+use crate::ds::listpack::{self, Corrupt, Listpack, LpValue};
 use crate::ds::table::{self, Table};
 use crate::ds::thin::Member;
 use crate::util::hash::Seed;
+use crate::util::number::parse_i64;
 use crate::util::rng::Rng;
 use crate::value::limits::Limits;
 use std::mem;
@@ -47,7 +48,7 @@ impl Set {
     /// Without members, in the encoding Redis chooses before it adds `hint` members, of which this
     /// is the first.
     pub fn for_member(first: &[u8], hint: usize, limits: &Limits, seed: Seed) -> Self {
-        if hint <= limits.set_max_intset_entries && canonical_i64(first).is_some() {
+        if hint <= limits.set_max_intset_entries && parse_i64(first).is_some() {
             Set::Ints(Intset::new())
         } else if hint <= limits.set_max_listpack_entries {
             Set::Packed(Listpack::new())
@@ -180,7 +181,7 @@ impl Set {
                 self.make_table(seed);
                 self.add(member, limits, seed)
             }
-            Set::Ints(ints) => match canonical_i64(member) {
+            Set::Ints(ints) => match parse_i64(member) {
                 Some(i) => {
                     let new = ints.insert(i);
                     self.check_ints(limits, seed);
@@ -202,7 +203,7 @@ impl Set {
     /// Removes a member; says whether it was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match self {
-            Set::Ints(ints) => canonical_i64(member).is_some_and(|i| ints.remove(i)),
+            Set::Ints(ints) => parse_i64(member).is_some_and(|i| ints.remove(i)),
             Set::Packed(lp) => lp.find(member, 0).map(|pos| lp.remove(pos)).is_some(),
             Set::Table(table) => table.remove(table.hash(member), member).is_some(),
         }
@@ -259,7 +260,7 @@ impl Set {
     /// Is this a member?
     pub fn contains(&self, member: &[u8]) -> bool {
         match self {
-            Set::Ints(ints) => canonical_i64(member).is_some_and(|i| ints.contains(i)),
+            Set::Ints(ints) => parse_i64(member).is_some_and(|i| ints.contains(i)),
             Set::Packed(lp) => lp.find(member, 0).is_some(),
             Set::Table(table) => table.get(table.hash(member), member).is_some(),
         }

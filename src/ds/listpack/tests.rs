@@ -68,13 +68,11 @@ fn only_canonical_text_is_a_number() {
     for text in
         ["", "-", "+1", "01", "-0", "-01", " 1", "1 ", "1a", "9223372036854775808", "-9223372036854775809"]
     {
-        assert_eq!(canonical_i64(text.as_bytes()), None, "{text:?}");
+        assert_eq!(LpValue::of(text.as_bytes()), LpValue::Str(text.as_bytes()));
     }
-    for n in [0, 1, -1, 10, i64::MAX, i64::MIN, i64::MIN + 1, 999_999_999_999_999_999] {
-        assert_eq!(canonical_i64(n.to_string().as_bytes()), Some(n));
+    for n in [0, 1, -1, 10, i64::MAX, i64::MIN, i64::MIN + 1] {
+        assert_eq!(LpValue::of(n.to_string().as_bytes()), LpValue::Int(n));
     }
-    assert_eq!(canonical_i64(b"10000000000000000000"), None);
-    assert_eq!(canonical_i64(b"00000000000000000000000001"), None);
 }
 
 #[test]

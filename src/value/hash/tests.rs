@@ -192,7 +192,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn name(f: u8) -> Vec<u8> {
     // Half of the names are integers.
-    if f % 2 == 0 { f.to_string() } else { format!("name{f}") }.into_bytes()
+    if f.is_multiple_of(2) { f.to_string() } else { format!("name{f}") }.into_bytes()
 }
 
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
