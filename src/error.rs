@@ -107,6 +107,8 @@ texts! {
     TIMEOUT_NEGATIVE = "ERR timeout is negative";
     /// Timeouts of blocking commands.
     TIMEOUT_NOT_FLOAT = "ERR timeout is not a float or out of range";
+    /// Timeouts of blocking commands.
+    TIMEOUT_RANGE = "ERR timeout is out of range";
     /// A database number outside the configured ones.
     DB_RANGE = "ERR DB index is out of range";
     /// An unsigned cursor was expected.

@@ -141,6 +141,12 @@ impl Ctx<'_> {
         self.shard(key).db(db).get(key).map(ItemRef::into_view)
     }
 
+    /// A value that the command has looked up before, by `view` or `peek`, and has not changed since. Several can be
+    /// held at once this way (SINTER, ZUNION).
+    pub fn seen(&self, key: &Key<'_>) -> Option<View<'_, Value>> {
+        self.locks.held(key.shard)?.dbs.get(self.session.db)?.get(key).map(ItemRef::into_view)
+    }
+
     /// The whole entry of a key, without leaving a trace.
     pub fn slot(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
         self.expire_if_due(self.session.db, key);

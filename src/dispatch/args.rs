@@ -1,7 +1,7 @@
 //! What did the client pass? A cursor over the arguments that reads them as what they should be.
 
 use crate::error::{self, Error, Result};
-use crate::util::number;
+use crate::util::number::{self, LongDouble};
 
 /// The arguments of one command; the cursor starts behind the name.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +111,24 @@ impl<'a> Args<'a> {
         number::parse_f64(self.next()?).ok_or(error::NOT_FLOAT)
     }
 
+    /// The next argument as a time-out in seconds: milliseconds, rounded up; 0 is for ever. `now` is unix time in
+    /// milliseconds, since the end of the wait must not overflow.
+    pub fn timeout(&mut self, now: u64) -> Result<u64> {
+        let seconds = LongDouble::parse(self.next()?).ok_or(error::TIMEOUT_NOT_FLOAT)?.format();
+        let seconds: f64 =
+            std::str::from_utf8(&seconds).ok().and_then(|s| s.parse().ok()).unwrap_or(f64::NAN);
+        let millis = (seconds * 1000.0).ceil();
+        if millis < 0.0 {
+            return Err(error::TIMEOUT_NEGATIVE);
+        }
+        // The conversion saturates.
+        let millis = millis as u64;
+        if millis > (i64::MAX as u64).saturating_sub(now) {
+            return Err(error::TIMEOUT_RANGE);
+        }
+        Ok(millis)
+    }
+
     /// A syntax error unless everything has been read.
     pub fn end(&self) -> Result {
         if self.left() == 0 { Ok(()) } else { Err(error::SYNTAX) }
@@ -131,5 +149,19 @@ mod tests {
         assert_eq!(args.int(), Err(error::NOT_INTEGER));
         assert_eq!(args.next(), Err(error::SYNTAX));
         assert_eq!(args.end(), Ok(()));
+    }
+
+    #[test]
+    fn time_outs_are_seconds_with_a_fraction() {
+        let read = |text: &[u8]| Args::new(&[b"CMD".as_slice(), text]).timeout(1_700_000_000_000);
+        assert_eq!(read(b"0"), Ok(0));
+        assert_eq!(read(b"1.5"), Ok(1500));
+        assert_eq!(read(b"0.0001"), Ok(1));
+        assert_eq!(read(b"-1"), Err(error::TIMEOUT_NEGATIVE));
+        assert_eq!(read(b"-inf"), Err(error::TIMEOUT_NEGATIVE));
+        assert_eq!(read(b"x"), Err(error::TIMEOUT_NOT_FLOAT));
+        for beyond in ["inf", "1e400", "9223372036854775"] {
+            assert_eq!(read(beyond.as_bytes()), Err(error::TIMEOUT_RANGE), "{beyond}");
+        }
     }
 }

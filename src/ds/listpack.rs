@@ -50,7 +50,7 @@ pub struct Pos(u32);
 pub struct Corrupt;
 
 /// An entry's value. The order is none that Redis knows: it serves to find duplicates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LpValue<'a> {
     /// Kept as bytes.
     Str(&'a [u8]),

@@ -138,6 +138,16 @@ impl<'a> Locked<'a> {
         }
     }
 
+    /// The shard, if it is held, to look at it only.
+    pub fn held(&self, shard: u16) -> Option<&Shard> {
+        match &self.held {
+            Held::None => None,
+            Held::One(s, guard) => (*s == shard).then_some(&**guard),
+            Held::Some(list) => list.iter().find(|(s, _)| *s == shard).map(|(_, g)| &**g),
+            Held::All(list) => list.get(usize::from(shard)).map(|g| &**g),
+        }
+    }
+
     /// Runs `f` on every held shard, in ascending order.
     pub fn each(&mut self, mut f: impl FnMut(u16, &mut Shard)) {
         match &mut self.held {
