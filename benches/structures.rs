@@ -2,6 +2,9 @@
 //!
 //! `cargo bench --profile fast --bench structures`; `-- --quick` for a first look.
 
+#![allow(missing_docs)] // criterion_group makes public functions
+#![allow(clippy::expect_used)]
+
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use peregrine::ALLOCATOR;
 use peregrine::ds::entry::{Entry, View};

@@ -287,18 +287,24 @@ impl<V> Entry<V> {
         }
         assert!(value.len() <= EMBED_MAX, "too long to be embedded");
         let parts = self.parts();
-        let (old, new) = (layout(parts.end), layout(parts.string + value.len()));
-        if old.size() != new.size() {
-            // SAFETY: allocated with `old`; the size is neither zero nor too large, as `layout` checked.
-            match NonNull::new(unsafe { realloc(self.at.as_ptr(), old, new.size()) }) {
-                Some(at) => self.at = at,
-                None => handle_alloc_error(new),
-            }
+        let end = parts.string + value.len();
+        if good_size(parts.end) != good_size(end) {
+            self.resize(parts.end, end);
         }
         self.set_header(header & !RAW & !(0xffff << 48) | (value.len() as u64) << 48);
         // SAFETY: there is room behind the key for that many bytes now.
         unsafe { self.copy(parts.string, value) };
         None
+    }
+
+    /// Moves the entry to another size class; what is common to both sizes stays.
+    fn resize(&mut self, old: usize, new: usize) {
+        let (old, new) = (layout(old), layout(new));
+        // SAFETY: allocated with `old`; the size is neither zero nor too large, as `layout` checked.
+        match NonNull::new(unsafe { realloc(self.at.as_ptr(), old, new.size()) }) {
+            Some(at) => self.at = at,
+            None => handle_alloc_error(new),
+        }
     }
 
     /// Makes the payload an integer; as [`Entry::set_str`], in place over an integer.

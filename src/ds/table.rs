@@ -26,7 +26,7 @@ mod visit;
 
 use crate::util::hash::{Seed, hash};
 use bucket::{Bucket, SLOTS, Word};
-use segment::{DEEPEST, LARGEST, SIZES, Seg, Spot, build, count, find, fingerprint, home, place, size_for};
+use segment::{DEEPEST, LARGEST, SIZES, Seg, Spot, build, count, fingerprint, home, place, size_for};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -68,6 +68,8 @@ pub struct Table<I: Item> {
     deepest: u32,
     /// Where `drain_step` goes on.
     drained: u32,
+    /// 63 - g.
+    shift: u8,
     /// Counts removals, so that not each of them looks for something to shrink.
     ticks: u8,
     items: PhantomData<I>,
@@ -88,6 +90,7 @@ impl<I: Item> Table<I> {
             buckets: 0,
             deepest: 0,
             drained: 0,
+            shift: 63,
             ticks: 0,
             items: PhantomData,
         }
@@ -121,55 +124,59 @@ impl<I: Item> Table<I> {
         self.buckets as usize * size_of::<Bucket>() + self.directory.capacity() * size_of::<Seg>()
     }
 
-    /// The directory entry for a hash. `g` is the directory's log2; the shift in two parts works for 0.
+    /// The directory entry for a hash. The shift in two parts works for a directory of one, too.
     #[inline]
     fn index(&self, hash: u64) -> usize {
-        ((hash >> 1) >> (63 - self.log())) as usize
+        (hash >> 1).wrapping_shr(u32::from(self.shift)) as usize
     }
 
-    /// log2 of the directory's length; 0 also for none.
+    /// log2 of the directory's length, `g`; 0 also without a directory.
     #[inline]
     fn log(&self) -> u32 {
-        self.directory.len().checked_ilog2().unwrap_or(0)
+        63 - u32::from(self.shift)
     }
 
-    /// The buckets a hash leads to, and its home among them.
+    /// Puts in a directory of `2^g` entries, or none.
+    fn set_directory(&mut self, directory: Vec<Seg>) {
+        debug_assert!(directory.is_empty() || directory.len().is_power_of_two());
+        self.shift = 63 - directory.len().checked_ilog2().unwrap_or(0) as u8;
+        self.directory = directory;
+    }
+
+    /// The segment a hash leads to.
     #[inline]
-    fn at(&self, hash: u64) -> Option<(&[Bucket], usize)> {
-        let seg = *self.directory.get(self.index(hash))?;
+    fn seg(&self, hash: u64) -> Option<Seg> {
+        self.directory.get(self.index(hash)).copied()
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Option<(NonNull<Bucket>, usize)> {
         // SAFETY: directory entries are alive; `&self` keeps writers away.
-        let buckets = unsafe { seg.buckets() };
-        Some((buckets, home(hash, seg.depth(), buckets.len())))
-    }
-
-    #[inline]
-    fn at_mut(&mut self, hash: u64) -> Option<(&mut [Bucket], usize)> {
-        let seg = *self.directory.get(self.index(hash))?;
-        // SAFETY: directory entries are alive; `&mut self` keeps everyone else away.
-        let buckets = unsafe { seg.buckets_mut() };
-        let home = home(hash, seg.depth(), buckets.len());
-        Some((buckets, home))
-    }
-
-    #[inline]
-    fn find(&self, hash: u64, key: &[u8]) -> Option<(&[Bucket], Spot)> {
-        let (buckets, home) = self.at(hash)?;
-        let spot = find(buckets, home, fingerprint(hash), |word| peek::<I>(word).key() == key)?;
-        Some((buckets, spot))
+        unsafe { self.seg(hash)?.find(hash, |word| same(peek::<I>(word).key(), key)) }
     }
 
     /// The item under `key`.
     #[inline]
     pub fn get(&self, hash: u64, key: &[u8]) -> Option<ItemRef<'_, I>> {
-        let (buckets, spot) = self.find(hash, key)?;
-        Some(ItemRef::new(buckets[spot.bucket].word(spot.slot)))
+        let (bucket, slot) = self.find(hash, key)?;
+        // SAFETY: `find` returns buckets of the table.
+        Some(ItemRef::new(unsafe { bucket.as_ref() }.word(slot)))
     }
 
     /// The item under `key`, to be changed or removed.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<ItemMut<'_, I>> {
-        let (_, spot) = self.find(hash, key)?;
-        self.item_mut(hash, spot, true)
+        let (bucket, slot) = self.find(hash, key)?;
+        Some(ItemMut::new(self, hash, bucket, slot, true))
+    }
+
+    /// Finds the item under `key` or the place for it: hashes and probes once.
+    #[inline]
+    pub fn entry(&mut self, hash: u64, key: &[u8]) -> Slot<'_, I> {
+        match self.find(hash, key) {
+            Some((bucket, slot)) => Slot::Occupied(ItemMut::new(self, hash, bucket, slot, true)),
+            None => Slot::Vacant(Vacant { table: self, hash }),
+        }
     }
 
     /// Puts in an item whose key is absent (checked in debug builds only: a second item of one key
@@ -179,17 +186,17 @@ impl<I: Item> Table<I> {
         debug_assert!(self.find(hash, item.key()).is_none(), "the key is present");
         let word = Word::new(item.into_raw(), mark);
         self.len += 1;
-        let spot = loop {
-            if let Some((buckets, home)) = self.at_mut(hash)
-                && let Some(spot) = place(buckets, home, fingerprint(hash), word)
-            {
-                break spot;
+        loop {
+            if let Some(seg) = self.seg(hash) {
+                // SAFETY: directory entries are alive; `&mut self` keeps everyone else away.
+                let buckets = unsafe { seg.buckets_mut() };
+                let home = home(hash, seg.depth(), buckets.len());
+                if let Some(spot) = place(buckets, home, fingerprint(hash), word) {
+                    let bucket = NonNull::from(&mut buckets[spot.bucket]);
+                    return ItemMut::new(self, hash, bucket, spot.slot, true);
+                }
             }
             self.grow(hash);
-        };
-        match self.item_mut(hash, spot, true) {
-            Some(item) => item,
-            None => unreachable!("just placed"),
         }
     }
 
@@ -199,36 +206,20 @@ impl<I: Item> Table<I> {
         self.get_mut(hash, key).map(ItemMut::remove)
     }
 
-    /// Finds the item under `key` or the place for it: hashes and probes once.
-    #[inline]
-    pub fn entry(&mut self, hash: u64, key: &[u8]) -> Slot<'_, I> {
-        match self.find(hash, key).map(|(_, spot)| spot).and_then(|spot| {
-            // The borrow checker cannot see that the two arms exclude each other; make the item from parts.
-            self.pointer(hash, spot)
-        }) {
-            Some((bucket, slot)) => Slot::Occupied(ItemMut::new(self, hash, bucket, slot, true)),
-            None => Slot::Vacant(Vacant { table: self, hash }),
-        }
-    }
-
-    /// The address of a spot in the segment that `hash` leads to.
-    #[inline]
-    fn pointer(&mut self, hash: u64, spot: Spot) -> Option<(NonNull<Bucket>, usize)> {
-        let (buckets, _) = self.at_mut(hash)?;
-        buckets.get_mut(spot.bucket).map(|bucket| (NonNull::from(bucket), spot.slot))
-    }
-
-    #[inline]
-    fn item_mut(&mut self, hash: u64, spot: Spot, settle: bool) -> Option<ItemMut<'_, I>> {
-        let (bucket, slot) = self.pointer(hash, spot)?;
-        Some(ItemMut::new(self, hash, bucket, slot, settle))
+    /// The item at a spot of the segment that `hash` leads to; a removal does not shrink anything.
+    fn item_at(&mut self, hash: u64, spot: Spot) -> Option<ItemMut<'_, I>> {
+        // SAFETY: directory entries are alive; `&mut self` keeps everyone else away.
+        let buckets = unsafe { self.seg(hash)?.buckets_mut() };
+        let bucket = NonNull::from(buckets.get_mut(spot.bucket)?);
+        Some(ItemMut::new(self, hash, bucket, spot.slot, false))
     }
 
     /// Brings the bucket of a hash into the cache.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        if let Some((buckets, home)) = self.at(hash) {
-            prefetch(buckets.as_ptr().wrapping_add(home).cast());
+        // SAFETY: directory entries are alive.
+        if let Some(bucket) = self.seg(hash).and_then(|seg| unsafe { seg.home(hash) }) {
+            prefetch(bucket.as_ptr().cast());
         }
     }
 
@@ -236,9 +227,8 @@ impl<I: Item> Table<I> {
     /// whose fingerprint matches.
     #[inline]
     pub fn prefetch_item(&self, hash: u64) {
-        if let Some((buckets, home)) = self.at(hash)
-            && let Some(bucket) = buckets.get(home)
-        {
+        // SAFETY: directory entries are alive; `&self` keeps writers away.
+        if let Some(bucket) = self.seg(hash).and_then(|seg| unsafe { Some(seg.home(hash)?.as_ref()) }) {
             let matches = bucket.matches(fingerprint(hash));
             if matches != 0 {
                 let at = bucket.word(matches.trailing_zeros() as usize).ptr().as_ptr();
@@ -257,7 +247,7 @@ impl<I: Item> Table<I> {
     #[cold]
     fn grow(&mut self, hash: u64) {
         if self.directory.is_empty() {
-            self.directory = vec![Seg::empty(0)];
+            self.set_directory(vec![Seg::empty(0)]);
             self.deepest = 1;
         }
         let seg = self.directory[self.index(hash)];
@@ -281,7 +271,9 @@ impl<I: Item> Table<I> {
         }
         assert!(depth < DEEPEST, "the hash does not spread its keys");
         if depth == self.log() {
-            self.directory = self.directory.iter().flat_map(|seg| [*seg, *seg]).collect();
+            let mut double = Vec::with_capacity(self.directory.len() * 2);
+            self.directory.iter().for_each(|seg| double.extend([*seg, *seg]));
+            self.set_directory(double);
             self.deepest = 0;
         }
         if depth + 1 == self.log() {
@@ -333,7 +325,7 @@ impl<I: Item> Table<I> {
     fn removed(&mut self, hash: u64) {
         self.len -= 1;
         self.ticks = self.ticks.wrapping_add(1);
-        let n = self.directory.get(self.index(hash)).map_or(0, |seg| seg.n());
+        let n = self.seg(hash).map_or(0, Seg::n);
         if n <= 4 || self.ticks & 7 == 0 {
             self.shrink(hash);
         }
@@ -384,7 +376,7 @@ impl<I: Item> Table<I> {
             self.discard(sibling);
         }
         while self.deepest == 0 && self.directory.len() > 1 {
-            self.directory = self.directory.iter().step_by(2).copied().collect();
+            self.set_directory(self.directory.iter().step_by(2).copied().collect());
             let log = self.log();
             self.deepest = self.directory.iter().filter(|seg| seg.depth() == log).count() as u32;
         }
@@ -497,9 +489,11 @@ impl<'a, I: Item> ItemMut<'a, I> {
         let distance = this.bucket().word(slot).distance();
         this.bucket().wipe(slot);
         if distance > 0
-            && let Some((buckets, home)) = this.table.at_mut(hash)
+            && let Some(seg) = this.table.seg(hash)
         {
-            buckets[home].subtract(distance);
+            // SAFETY: directory entries are alive; `table` is borrowed by this item alone.
+            let home = unsafe { seg.home(hash).map(|mut home| home.as_mut()) };
+            home.into_iter().for_each(|home| home.subtract(distance));
         }
         if settle {
             this.table.removed(hash);
@@ -537,9 +531,12 @@ impl<I: Item> Drop for ItemMut<'_, I> {
             // SAFETY: the field is not used again.
             let item = unsafe { ManuallyDrop::take(&mut self.item) };
             let (slot, fp) = (self.slot, self.fp);
-            let old = self.bucket().word(slot);
-            let new = Word::new(item.into_raw(), old.marked()).with_distance(old.distance());
-            self.bucket().put(slot, fp, new);
+            let (raw, old) = (item.into_raw(), self.bucket().word(slot));
+            if raw != old.ptr() {
+                let new = Word::new(raw, old.marked()).with_distance(old.distance());
+                self.bucket().set_word(slot, new);
+            }
+            self.bucket().set_fp(slot, fp);
         }
     }
 }
@@ -572,6 +569,20 @@ fn peek<I: Item>(word: Word) -> ManuallyDrop<I> {
     // SAFETY: occupied slots hold pointers made by `into_raw`; the copy is never dropped as an owner
     // while the slot still counts as one.
     ManuallyDrop::new(unsafe { I::from_raw(word.ptr()) })
+}
+
+/// Whether two keys are equal; those of 8 to 16 bytes without a call.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>(), b.first_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_head), Some(a_tail), Some(b_head), Some(b_tail)) if a.len() <= 16 => {
+            (a_head == b_head) & (a_tail == b_tail)
+        }
+        _ => a == b,
+    }
 }
 
 /// The members of a bit set, low to high.

@@ -50,7 +50,7 @@ pub(super) fn fingerprint(hash: u64) -> u8 {
 /// The home bucket of `hash` in a segment of `n` buckets whose prefix is `depth` bits.
 #[inline]
 pub(super) fn home(hash: u64, depth: u32, n: usize) -> usize {
-    let local = (position(hash) << 16) << depth;
+    let local = (position(hash) << 16).wrapping_shl(depth);
     ((u128::from(local) * n as u128) >> 64) as usize
 }
 
@@ -125,6 +125,63 @@ impl Seg {
         if self.base().is_null() { 0 } else { (self.0.addr() & 63) + 1 }
     }
 
+    /// The home bucket of a hash.
+    ///
+    /// # Safety
+    /// The segment is alive.
+    #[inline]
+    pub(super) unsafe fn home(self, hash: u64) -> Option<NonNull<Bucket>> {
+        let base = NonNull::new(self.base())?;
+        // SAFETY: `home` is less than the number of buckets.
+        Some(unsafe { base.add(home(hash, self.depth(), (self.0.addr() & 63) + 1)) })
+    }
+
+    /// Where `is` accepts the pointer, among the slots whose fingerprint matches. Looks past the home bucket
+    /// only when its hint says so.
+    ///
+    /// # Safety
+    /// The segment is alive, and nobody writes to it meanwhile.
+    #[inline]
+    pub(super) unsafe fn find(
+        self,
+        hash: u64,
+        mut is: impl FnMut(Word) -> bool,
+    ) -> Option<(NonNull<Bucket>, usize)> {
+        // SAFETY: by the caller's promise.
+        let (at, first) = unsafe {
+            let at = self.home(hash)?;
+            (at, at.as_ref())
+        };
+        if let Some(slot) = find_in(first, 0, fingerprint(hash), &mut is) {
+            return Some((at, slot));
+        }
+        if first.hint() == 0 {
+            return None;
+        }
+        // SAFETY: by the caller's promise.
+        unsafe { self.find_far(hash, is) }
+    }
+
+    /// # Safety
+    /// As for [`Seg::find`].
+    #[inline(never)]
+    unsafe fn find_far(
+        self,
+        hash: u64,
+        mut is: impl FnMut(Word) -> bool,
+    ) -> Option<(NonNull<Bucket>, usize)> {
+        // SAFETY: by the caller's promise.
+        let buckets = unsafe { self.buckets() };
+        let (n, base) = (buckets.len(), NonNull::new(self.base())?);
+        let home = home(hash, self.depth(), n);
+        (1..=REACH.min(n - 1)).filter(|distance| buckets[home].reaches(*distance)).find_map(|distance| {
+            let bucket = wrap(home + distance, n);
+            let slot = find_in(&buckets[bucket], distance, fingerprint(hash), &mut is)?;
+            // SAFETY: `bucket` is less than the number of buckets.
+            Some((unsafe { base.add(bucket) }, slot))
+        })
+    }
+
     /// The buckets, empty without an allocation.
     ///
     /// # Safety
@@ -155,28 +212,7 @@ pub(super) struct Spot {
     pub(super) slot: usize,
 }
 
-/// The spot where `is` accepts the pointer, among those whose fingerprint matches. Looks past the home
-/// bucket only when its hint says so.
-#[inline]
-pub(super) fn find(
-    buckets: &[Bucket],
-    home: usize,
-    fp: u8,
-    mut is: impl FnMut(Word) -> bool,
-) -> Option<Spot> {
-    let first = buckets.get(home)?;
-    if let Some(slot) = find_in(first, 0, fp, &mut is) {
-        return Some(Spot { bucket: home, slot });
-    }
-    if first.hint() == 0 {
-        return None;
-    }
-    (1..=REACH.min(buckets.len() - 1)).filter(|distance| first.reaches(*distance)).find_map(|distance| {
-        let bucket = wrap(home + distance, buckets.len());
-        find_in(&buckets[bucket], distance, fp, &mut is).map(|slot| Spot { bucket, slot })
-    })
-}
-
+/// The slot of `bucket` where `is` accepts the pointer, among those with this fingerprint and distance.
 #[inline]
 fn find_in(bucket: &Bucket, distance: usize, fp: u8, is: &mut impl FnMut(Word) -> bool) -> Option<usize> {
     let mut matches = bucket.matches(fp);

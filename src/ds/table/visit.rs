@@ -93,7 +93,7 @@ impl<I: Item> Table<I> {
         let Some(stop) = self.stop(cursor) else { return 0 };
         let len = self.len;
         for spot in self.spots(&stop, cursor) {
-            if let Some(item) = self.item_mut(stop.first.max(cursor) << 16, spot, false) {
+            if let Some(item) = self.item_at(stop.first.max(cursor) << 16, spot) {
                 visit(item);
             }
         }
@@ -137,7 +137,7 @@ impl<I: Item> Table<I> {
         for (slot, distance) in marked {
             let home = wrap(stop.home + stop.n - distance, stop.n);
             let at = first_position(stop.first, stop.depth, stop.n, home) << 16;
-            if let Some(item) = self.item_mut(at, Spot { bucket: stop.home, slot }, false) {
+            if let Some(item) = self.item_at(at, Spot { bucket: stop.home, slot }) {
                 visit(item);
             }
         }
@@ -241,7 +241,7 @@ impl<I: Item> Table<I> {
         }
         self.drained = 0;
         if self.len == 0 || self.directory.iter().all(|seg| seg.n() == 0) {
-            self.directory = Vec::new();
+            self.set_directory(Vec::new());
             (self.len, self.deepest) = (0, 0);
             return true;
         }
