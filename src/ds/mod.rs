@@ -4,6 +4,7 @@
 pub mod alloc;
 pub mod entry;
 pub mod intset;
+pub mod lend;
 pub mod listpack;
 pub mod quicklist;
 pub mod ranktree;

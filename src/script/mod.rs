@@ -1,6 +1,23 @@
-//! What do Lua scripts see? The interpreter, its sandbox and the libraries scripts may use.
+//! What do Lua scripts see, and how do they run? The interpreter, its sandbox, the libraries that
+//! scripts may use, and the function libraries of the server.
+//!
+//! `engine` runs scripts of the shared `cache`; `sandbox` builds interpreters from `lua/*.lua`,
+//! `api` and the `lib_*` files; `convert` stands between replies and Lua values; `library` keeps
+//! function libraries; `keys_proof` decides which scripts may run under the locks of their keys.
 
-pub mod lib_bit;
-pub mod lib_cjson;
-pub mod lib_cmsgpack;
-pub mod lib_struct;
+pub mod api;
+mod build;
+pub mod cache;
+pub mod convert;
+pub mod engine;
+mod fail;
+mod lib_bit;
+mod lib_cjson;
+mod lib_cmsgpack;
+mod lib_struct;
+mod rand48;
+pub mod sandbox;
+pub mod shebang;
+
+#[cfg(test)]
+mod tests;
