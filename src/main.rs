@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         }
     };
     tracing_subscriber::fmt().init();
-    match Server::new(loaded.config).and_then(Server::run) {
+    match Server::new(loaded.config, loaded.file).and_then(Server::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

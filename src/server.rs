@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -41,7 +42,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system gives no randomness or no thread.
-    pub fn new(config: Config) -> io::Result<Server> {
+    pub fn new(config: Config, config_file: Option<PathBuf>) -> io::Result<Server> {
         let threads = match config.io_threads.asked {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => usize::from(n),
@@ -63,6 +64,8 @@ impl Server {
             clock,
             run_id: rng::hex_id()?,
             dirty: 0.into(),
+            config_file,
+            active_expire: AtomicBool::new(true),
             loading: AtomicBool::new(false),
             memory_full: AtomicBool::new(false),
             reaper: Reaper::start()?,

@@ -170,6 +170,13 @@ impl Client {
         }
     }
 
+    /// True when it connects from this machine.
+    pub fn is_local(&self) -> bool {
+        let ip = self.addr.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
+        let ip = ip.and_then(|ip| ip.parse::<std::net::IpAddr>().ok());
+        self.has(UNIX_SOCKET) || ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
     /// Its kind.
     pub fn kind(&self) -> ClientType {
         match self.kind.load(Ordering::Relaxed) {

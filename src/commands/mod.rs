@@ -2,8 +2,11 @@
 
 pub(crate) mod prelude;
 
+pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod expire;
+pub mod info;
 pub mod pubsub;
 pub mod strings;
 pub mod transactions;

@@ -20,8 +20,8 @@ use crate::dispatch::spec::{Lock, LockNeed};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::Error;
-use crate::keyspace::effects::{Logged, encode_command};
 use crate::keyspace::{Key, Locked};
+use crate::log::entry::{Logged, encode_command};
 use crate::resp::reply::Reply;
 
 /// What a request came to, besides its reply.

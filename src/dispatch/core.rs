@@ -1,10 +1,13 @@
 //! What do all threads share? The server's parts, put together by `server` and handed to every command.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::client::Registry;
 use crate::config::live::Live;
+use crate::config::table::Setting;
+use crate::config::{Config, SetError};
 use crate::dispatch::table::Table;
 use crate::keyspace::Keyspace;
 use crate::keyspace::effects::Garbage;
@@ -37,6 +40,10 @@ pub struct Core {
     pub started_us: u64,
     /// Changes since the last save.
     pub dirty: AtomicU64,
+    /// The file that CONFIG REWRITE rewrites.
+    pub config_file: Option<PathBuf>,
+    /// Expired keys are swept (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: AtomicBool,
     /// True while data is being loaded.
     pub loading: AtomicBool,
     /// Memory is over `maxmemory` and nothing could be evicted; kept up to date by `evict`.
@@ -63,6 +70,23 @@ impl Core {
 
     /// Makes the log safe up to its present end.
     pub async fn flush_log(&self) {}
+
+    /// Puts changed settings into effect that are not simply read where they matter.
+    ///
+    /// # Errors
+    /// When one of them cannot be; what had been done is undone.
+    pub fn apply_settings(
+        &self,
+        _old: &Config,
+        new: &Config,
+        rows: &[&'static Setting],
+    ) -> Result<(), SetError> {
+        for row in rows.iter().filter(|row| row.name == "dir") {
+            std::env::set_current_dir(&new.dir.0)
+                .map_err(|e| SetError::failed(row.name, &crate::config::values::reason(&e)))?;
+        }
+        Ok(())
+    }
 
     /// Frees values: at once if that is quick, otherwise on the reaper's thread.
     pub fn free_later(&self, garbage: Vec<Garbage>) {

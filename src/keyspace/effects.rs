@@ -3,6 +3,7 @@
 use crate::ds::entry::View;
 use crate::keyspace::db::Slot;
 use crate::keyspace::event::Class;
+use crate::log::entry::Logged;
 use crate::value::Value;
 
 /// A keyspace event that is waiting to be published.
@@ -16,15 +17,6 @@ pub struct Event {
     pub name: &'static str,
     /// The key.
     pub key: Box<[u8]>,
-}
-
-/// A command for the log, as RESP bytes.
-#[derive(Debug)]
-pub struct Logged {
-    /// The database that it applies to.
-    pub db: usize,
-    /// The encoded command.
-    pub bytes: Vec<u8>,
 }
 
 /// Something that may take long to free, and is freed by someone with time.
@@ -64,31 +56,4 @@ pub struct Effects {
     pub instead: Option<Vec<Vec<u8>>>,
     /// Values to free.
     pub garbage: Vec<Garbage>,
-}
-
-/// Encodes a command as RESP.
-pub fn encode_command<T: AsRef<[u8]>>(argv: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(argv.iter().map(|a| a.as_ref().len() + 16).sum());
-    let mut digits = itoa::Buffer::new();
-    bytes.push(b'*');
-    bytes.extend_from_slice(digits.format(argv.len()).as_bytes());
-    for arg in argv {
-        let arg = arg.as_ref();
-        bytes.extend_from_slice(b"\r\n$");
-        bytes.extend_from_slice(digits.format(arg.len()).as_bytes());
-        bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(arg);
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_encoded_as_requests() {
-        assert_eq!(encode_command(&["SET", "k", ""]), b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n");
-    }
 }

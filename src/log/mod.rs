@@ -4,11 +4,13 @@
 //! Readers (the append-only file, later replicas) take what has been appended since they last looked; an offset counts
 //! every byte since the server started. With no reader nothing is kept and nothing is locked.
 
+pub mod entry;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::keyspace::effects::{Logged, encode_command};
+use crate::log::entry::{Logged, encode_command};
 
 #[derive(Debug, Default)]
 struct Inner {

@@ -111,6 +111,23 @@ impl Stats {
         }
     }
 
+    /// Sets what CONFIG RESETSTAT sets back to zero.
+    pub fn reset(&self) {
+        for t in &self.threads {
+            for c in &t.commands {
+                for counter in [&c.calls, &c.nanos, &c.rejected, &c.failed] {
+                    counter.reset();
+                }
+            }
+            let counters = [&t.processed, &t.hits, &t.misses, &t.expired, &t.expired_fields, &t.evicted];
+            counters.into_iter().chain([&t.bytes_in, &t.bytes_out, &t.errors]).for_each(Counter::reset);
+            t.socket_calls.iter().for_each(Counter::reset);
+        }
+        self.connections.store(0, Ordering::Relaxed);
+        self.rejected_connections.store(0, Ordering::Relaxed);
+        self.errors.lock().clear();
+    }
+
     /// The sum of one counter over all threads.
     pub fn sum(&self, counter: impl Fn(&ThreadStats) -> &Counter) -> u64 {
         self.threads.iter().map(|t| counter(t).get()).sum()
