@@ -416,4 +416,25 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn parts_outlive_the_item_reference() {
+        use crate::ds::table::Table;
+        use crate::util::hash::Seed;
+        let mut table = Table::new(Seed::fixed());
+        for i in 0u8..30 {
+            let pair = Pair::new(&[b'f', i], &[b'v', i, i], (i % 3 == 0).then_some(u64::from(i)));
+            table.insert(table.hash(pair.field()), pair, false);
+        }
+        let mut parts: Vec<_> = table.iter().map(ItemRef::into_parts).collect();
+        let keys: Vec<&[u8]> = table.iter().map(ItemRef::into_key).collect();
+        assert!(parts.iter().map(|part| part.0).eq(keys));
+        parts.sort_unstable();
+        for (i, part) in (0u8..30).zip(parts) {
+            let expire = (i % 3 == 0).then_some(u64::from(i));
+            assert_eq!(part, (&[b'f', i][..], &[b'v', i, i][..], expire));
+        }
+        let found = table.get(table.hash(&[b'f', 7]), &[b'f', 7]).map(|item| item.into_parts());
+        assert_eq!(found, Some((&[b'f', 7][..], &[b'v', 7, 7][..], None)));
+    }
 }

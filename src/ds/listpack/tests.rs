@@ -251,7 +251,7 @@ fn cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(cases())]
     #[test]
-    fn behaves_like_a_vec(ops in prop::collection::vec(op(), 1..40)) {
+    fn behaves_like_a_vec(ops in prop::collection::vec(op(), 1..if cfg!(miri) { 12 } else { 40 })) {
         let (mut lp, mut model) = (Listpack::new(), Vec::new());
         for op in ops {
             apply(&mut lp, &mut model, op);

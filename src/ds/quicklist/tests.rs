@@ -21,7 +21,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         12 => (0i64..20).prop_map(|i| i.to_string().into_bytes()),
         6 => "[a-c]{0,3}".prop_map(String::into_bytes),
-        3 => (0usize..1500).prop_map(|n| vec![b'm'; n]),
+        3 => (0usize..if cfg!(miri) { 60 } else { 1500 }).prop_map(|n| vec![b'm'; n]),
         1 => (0usize..large).prop_map(|n| vec![b'L'; n]),
     ]
 }
@@ -121,7 +121,7 @@ fn cases() -> ProptestConfig {
 proptest! {
     #![proptest_config(cases())]
     #[test]
-    fn behaves_like_a_deque(setting in -5i64..8, ops in prop::collection::vec(op(), 1..120)) {
+    fn behaves_like_a_deque(setting in -5i64..8, ops in prop::collection::vec(op(), 1..if cfg!(miri) { 20 } else { 120 })) {
         let limit = NodeLimit::new(setting);
         let (mut list, mut model) = (Quicklist::new(), VecDeque::new());
         for op in ops {
