@@ -1,9 +1,10 @@
 //! What starts, and in which order? The server owns everything: it builds the shared parts, starts the I/O threads,
 //! opens the listeners, and takes it all down again.
 
+pub mod logging;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,8 +14,9 @@ use tokio::task::LocalSet;
 
 use crate::client::Registry;
 use crate::commands::FAMILIES;
-use crate::config::Config;
+use crate::config::file::Loaded;
 use crate::config::live::Live;
+use crate::config::{Config, REDIS_VERSION};
 use crate::dispatch::core::{Core, Reaper};
 use crate::dispatch::table::Table;
 use crate::dispatch::worker::Worker;
@@ -42,12 +44,20 @@ impl Server {
     ///
     /// # Errors
     /// When the system gives no randomness or no thread.
-    pub fn new(config: Config, config_file: Option<PathBuf>) -> io::Result<Server> {
-        let threads = match config.io_threads.asked {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => usize::from(n),
-        };
-        let table = Table::new(FAMILIES);
+    pub fn new(loaded: Loaded) -> io::Result<Server> {
+        let mut config = loaded.config;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        config.io_threads = config.io_threads.on(cores);
+        let threads = usize::from(config.io_threads.running);
+        announce(&config, &loaded.warnings);
+        std::env::set_current_dir(&config.dir.0)?;
+        let mut table = Table::new(FAMILIES);
+        for rename in &loaded.renames {
+            let word = |i: usize| rename.words.get(i).map(|w| String::from_utf8_lossy(w)).unwrap_or_default();
+            table
+                .rename(&word(1), &word(2))
+                .map_err(|why| io::Error::other(rename.fatal(why).to_string()))?;
+        }
         let mut rng = Rng::from_os()?;
         let seed = Seed::new([rng.next_u64(), rng.next_u64()]);
         let databases = config.databases;
@@ -64,7 +74,7 @@ impl Server {
             clock,
             run_id: rng::hex_id()?,
             dirty: 0.into(),
-            config_file,
+            config_file: loaded.file,
             active_expire: AtomicBool::new(true),
             loading: AtomicBool::new(false),
             memory_full: AtomicBool::new(false),
@@ -137,6 +147,22 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// What operators and their tools look for first in the log.
+fn announce(config: &Config, warnings: &[String]) {
+    let (own, pid, port) = (env!("CARGO_PKG_VERSION"), std::process::id(), config.port);
+    tracing::info!(
+        "Peregrine {own} is starting: Redis version={REDIS_VERSION}, bits={}, pid={pid}",
+        usize::BITS
+    );
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(
+        "Running mode=standalone, port={port}, io-threads={}, PID: {pid}",
+        config.io_threads.running
+    );
 }
 
 /// Starts one I/O thread.
