@@ -7,6 +7,8 @@ pub mod connection;
 pub mod debug;
 pub mod expire;
 pub mod info;
+pub mod keys;
+pub mod object;
 pub mod pubsub;
 pub mod strings;
 pub mod transactions;
@@ -14,5 +16,15 @@ pub mod transactions;
 use crate::dispatch::spec::Command;
 
 /// All families, in the order of the table.
-pub const FAMILIES: &[&[Command]] =
-    &[connection::COMMANDS, expire::COMMANDS, strings::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[
+    config::COMMANDS,
+    connection::COMMANDS,
+    debug::COMMANDS,
+    expire::COMMANDS,
+    info::COMMANDS,
+    keys::COMMANDS,
+    object::COMMANDS,
+    pubsub::COMMANDS,
+    strings::COMMANDS,
+    transactions::COMMANDS,
+];

@@ -175,6 +175,31 @@ impl Ctx<'_> {
         Some(item.into_view())
     }
 
+    /// Looks at a key for the client: counts a hit or miss, and leaves it as used as it was.
+    pub fn look(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
+        let db = self.session.db;
+        self.expire_if_due(db, key);
+        if self.data(key).get(key).is_none() {
+            self.stats.misses.add(1);
+            self.notify(key, event::KEY_MISS, "keymiss");
+            return None;
+        }
+        self.stats.hits.add(1);
+        self.data(key).get(key)
+    }
+
+    /// Marks a key as used, even for a client that leaves no marks; false when it does not exist.
+    pub fn touch(&mut self, key: &Key<'_>) -> bool {
+        if self.look(key).is_none() {
+            return false;
+        }
+        let stamp = self.any_stamp();
+        if let Some(mut item) = self.data(key).table.get_mut(key.hash, key.name) {
+            stamp.apply(&mut item);
+        }
+        true
+    }
+
     /// Reads a key's string for the client.
     pub fn string(&mut self, key: &Key<'_>) -> Result<Option<Text<'_>>> {
         match self.view(key) {
@@ -369,6 +394,11 @@ impl Ctx<'_> {
         if self.session.client.has(crate::client::registry::NO_TOUCH) {
             return Stamp::None;
         }
+        self.any_stamp()
+    }
+
+    /// [`Ctx::access_stamp`] for any client.
+    fn any_stamp(&mut self) -> Stamp {
         if self.config().maxmemory_policy.counts_uses() {
             return Stamp::Lfu {
                 minutes: (self.worker.now_ms / 60_000) as u16,

@@ -113,10 +113,16 @@ fn lock<'a>(
     if needs(core, session, entry, argv, &mut names).is_break() {
         return keyspace.locked_all();
     }
+    lock_names(core, &names)
+}
+
+/// Locks the shards of keys in databases, and those that serving the clients that wait for the keys needs.
+pub(crate) fn lock_names<'a>(core: &'a Core, names: &[(usize, Box<[u8]>)]) -> Locked<'a> {
+    let keyspace = &core.keyspace;
     let mut shards: Shards = names.iter().map(|(_, name)| keyspace.key(name).shard).collect();
     loop {
         let mut locks = keyspace.locked_some(&shards);
-        match block::wider(core, &mut locks, &names) {
+        match block::wider(core, &mut locks, names) {
             None => return locks,
             Some(more) => shards.extend(more),
         }

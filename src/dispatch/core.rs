@@ -101,7 +101,19 @@ impl Core {
 
 /// Frees big values on a thread of its own.
 #[derive(Debug)]
-pub struct Reaper(std::sync::mpsc::Sender<Garbage>);
+pub struct Reaper {
+    queue: std::sync::mpsc::Sender<Garbage>,
+    counts: Arc<Freed>,
+}
+
+/// What a [`Reaper`] has done, in keys.
+#[derive(Debug, Default)]
+pub struct Freed {
+    /// Not freed yet.
+    pub pending: AtomicU64,
+    /// Freed since the start, or since CONFIG RESETSTAT.
+    pub done: AtomicU64,
+}
 
 impl Reaper {
     /// Starts the thread.
@@ -109,18 +121,31 @@ impl Reaper {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start() -> std::io::Result<Reaper> {
-        let (sender, receiver) = std::sync::mpsc::channel::<Garbage>();
-        std::thread::Builder::new()
-            .name("reaper".into())
-            .spawn(move || receiver.into_iter().for_each(drop))?;
-        Ok(Reaper(sender))
+        let (queue, receiver) = std::sync::mpsc::channel::<Garbage>();
+        let counts = Arc::new(Freed::default());
+        let theirs = counts.clone();
+        std::thread::Builder::new().name("reaper".into()).spawn(move || {
+            for item in receiver {
+                let keys = item.keys() as u64;
+                drop(item);
+                theirs.pending.fetch_sub(keys, Ordering::AcqRel);
+                theirs.done.fetch_add(keys, Ordering::AcqRel);
+            }
+        })?;
+        Ok(Reaper { queue, counts })
+    }
+
+    /// What it has done and has left to do.
+    pub fn counts(&self) -> &Freed {
+        &self.counts
     }
 
     fn take(&self, garbage: Vec<Garbage>) {
         for item in garbage {
             if item.effort() > SMALL {
+                self.counts.pending.fetch_add(item.keys() as u64, Ordering::AcqRel);
                 // The thread lives as long as the sender.
-                let _ = self.0.send(item);
+                let _ = self.queue.send(item);
             }
         }
     }

@@ -17,4 +17,5 @@ pub mod keys;
 pub mod multi;
 pub mod spec;
 pub mod table;
+pub mod whole;
 pub mod worker;

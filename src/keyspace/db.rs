@@ -161,6 +161,35 @@ impl Shard {
         db.sweep = 0;
         std::mem::replace(&mut db.table, Table::new(seed))
     }
+
+    /// Exchanges the entries of two databases; who waits for keys or watches them stays. A snapshot that is being
+    /// taken finds every entry where it was, because all of both databases are saved first.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        for db in [a, b] {
+            let mut cursor = 0;
+            if self.preimage.is_none() {
+                break;
+            }
+            loop {
+                let (preimage, parity) = (&mut self.preimage, self.parity);
+                cursor = self.dbs[db].table.scan_mut(cursor, &mut |mut item| {
+                    save_preimage(preimage, parity, db, &mut item);
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        let (low, high) = self.dbs.split_at_mut(a.max(b));
+        let (low, high) = (&mut low[a.min(b)], &mut high[0]);
+        std::mem::swap(&mut low.table, &mut high.table);
+        std::mem::swap(&mut low.expires, &mut high.expires);
+        std::mem::swap(&mut low.field_expires, &mut high.field_expires);
+        std::mem::swap(&mut low.sweep, &mut high.sweep);
+    }
 }
 
 fn save_preimage(

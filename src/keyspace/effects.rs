@@ -1,6 +1,7 @@
 //! What did a command change? Collected while it runs, acted upon when it is done, under the same locks.
 
 use crate::ds::entry::View;
+use crate::ds::table::Table;
 use crate::keyspace::db::Slot;
 use crate::keyspace::event::Class;
 use crate::log::entry::Logged;
@@ -26,6 +27,8 @@ pub enum Garbage {
     Value(Value),
     /// A key that was removed.
     Slot(Slot),
+    /// All keys of a database in one shard.
+    Table(Table<Slot>),
 }
 
 impl Garbage {
@@ -37,7 +40,13 @@ impl Garbage {
                 View::Value(value) => value.effort(),
                 _ => 1,
             },
+            Garbage::Table(table) => table.len(),
         }
+    }
+
+    /// How many keys it holds.
+    pub fn keys(&self) -> usize {
+        if let Garbage::Table(table) = self { table.len() } else { 1 }
     }
 }
 

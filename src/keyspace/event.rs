@@ -27,6 +27,10 @@ pub const STREAM: Class = Events::STREAM;
 pub const KEY_MISS: Class = Events::KEY_MISS;
 /// `n`: new keys.
 pub const NEW: Class = Events::NEW;
+/// `o`: keys that got a whole new value.
+pub const OVERWRITTEN: Class = Events::OVERWRITTEN;
+/// `c`: keys that got a value of another type.
+pub const TYPE_CHANGED: Class = Events::TYPE_CHANGED;
 /// `K`: published to `__keyspace@<db>__:<key>`.
 pub const KEYSPACE: Class = Events::KEYSPACE;
 /// `E`: published to `__keyevent@<db>__:<event>`.

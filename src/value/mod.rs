@@ -121,6 +121,18 @@ impl Value {
         }
     }
 
+    /// A copy that shares nothing with it.
+    pub fn duplicate(&self) -> Value {
+        match self {
+            Value::Str(v) => Value::Str(v.clone()),
+            Value::List(v) => Value::List(v.clone()),
+            Value::Set(v) => Value::Set(v.duplicate()),
+            Value::Zset(v) => Value::Zset(v.duplicate()),
+            Value::Hash(v) => Value::Hash(v.clone()),
+            Value::Stream(v) => Value::Stream(v.clone()),
+        }
+    }
+
     /// About how many allocations freeing it takes.
     pub fn effort(&self) -> usize {
         match self {

@@ -92,6 +92,22 @@ impl Set {
         set
     }
 
+    /// A copy in the same encoding.
+    pub fn duplicate(&self) -> Self {
+        match self {
+            Set::Ints(ints) => Set::Ints(ints.clone()),
+            Set::Packed(lp) => Set::Packed(lp.clone()),
+            Set::Table(table) => {
+                let mut copy = Box::new(Table::new(table.seed()));
+                for member in table.iter() {
+                    let bytes = member.bytes();
+                    copy.insert(table.hash(bytes), Member::new(bytes), false);
+                }
+                Set::Table(copy)
+            }
+        }
+    }
+
     /// The name OBJECT ENCODING answers.
     pub fn encoding(&self) -> &'static str {
         match self {

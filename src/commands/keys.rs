@@ -1,0 +1,485 @@
+//! What can be done to a key whatever its type? Remove, rename, copy, move, look at it, and walk over all of them.
+
+use std::sync::atomic::Ordering;
+
+use crate::commands::object::encoding;
+use crate::commands::prelude::*;
+use crate::dispatch::access::kind_of;
+use crate::dispatch::core::Core;
+use crate::ds::entry::View;
+use crate::keyspace::Slot;
+use crate::keyspace::effects::Garbage;
+use crate::util::{glob, number};
+use crate::value::Kind;
+
+/// The family's rows.
+pub const COMMANDS: &[Command] = &[
+    Command::new("del", del)
+        .arity(-2)
+        .flags(WRITE)
+        .acl(KEYSPACE)
+        .keys(&[range(RM | DELETE, 1, -1, 1)])
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .doc(
+            "generic",
+            "1.0.0",
+            "O(N) where N is the number of keys, and for each the size of its value.",
+            "Removes keys.",
+            "key:key@0...",
+        ),
+    Command::new("unlink", unlink)
+        .arity(-2)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[range(RM | DELETE, 1, -1, 1)])
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .doc(
+            "generic",
+            "4.0.0",
+            "O(1) for each key; the values are freed elsewhere.",
+            "Removes keys and frees their values in the background.",
+            "key:key@0...",
+        ),
+    Command::new("exists", exists)
+        .arity(-2)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .keys(&[range(RO, 1, -1, 1)])
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .doc(
+            "generic",
+            "1.0.0",
+            "O(N) where N is the number of keys.",
+            "Counts the keys that exist; a key named twice counts twice.",
+            "key:key@0...",
+        ),
+    Command::new("type", type_).arity(2).flags(READONLY | FAST).acl(KEYSPACE).keys(&[one(RO, 1)]).doc(
+        "generic",
+        "1.0.0",
+        "O(1)",
+        "Tells the type of a key's value.",
+        "key:key@0",
+    ),
+    Command::new("touch", touch)
+        .arity(-2)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .keys(&[range(RO, 1, -1, 1)])
+        .tips(&["request_policy:multi_shard", "response_policy:agg_sum"])
+        .doc(
+            "generic",
+            "3.2.1",
+            "O(N) where N is the number of keys.",
+            "Marks keys as just used and counts them.",
+            "key:key@0...",
+        ),
+    Command::new("rename", rename)
+        .arity(3)
+        .flags(WRITE)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | ACCESS | DELETE, 1), one(OW | UPDATE, 2)])
+        .doc(
+            "generic",
+            "1.0.0",
+            "O(1)",
+            "Gives a key another name, over any key of that name.",
+            "key:key@0 newkey:key@1",
+        ),
+    Command::new("renamenx", renamenx)
+        .arity(3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | ACCESS | DELETE, 1), one(OW | INSERT, 2)])
+        .doc(
+            "generic",
+            "1.0.0",
+            "O(1)",
+            "Gives a key another name unless that name is taken.",
+            "key:key@0 newkey:key@1",
+        ),
+    Command::new("copy", copy)
+        .lock(Lock::Ask(other_db))
+        .arity(-3)
+        .flags(WRITE | DENYOOM)
+        .acl(KEYSPACE)
+        .keys(&[one(RO | ACCESS, 1), one(OW | UPDATE, 2)])
+        .doc(
+            "generic",
+            "6.2.0",
+            "O(1) for strings, O(N) where N is the number of elements for other types.",
+            "Copies a key's value to another key.",
+            "source:key@0 destination:key@1 [DB destination-db:int] [REPLACE]",
+        ),
+    Command::new("move", move_)
+        .lock(Lock::Ask(other_db))
+        .arity(3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE)
+        .keys(&[one(RW | ACCESS | UPDATE, 1)])
+        .doc("generic", "1.0.0", "O(1)", "Moves a key to another database.", "key:key@0 db:int"),
+    Command::new("keys", keys)
+        .lock(Lock::All)
+        .arity(2)
+        .flags(READONLY)
+        .acl(KEYSPACE | DANGEROUS)
+        .tips(&["request_policy:all_shards", "nondeterministic_output_order"])
+        .doc(
+            "generic",
+            "1.0.0",
+            "O(N) where N is the number of keys in the database.",
+            "Lists the keys that match a pattern.",
+            "pattern:pat",
+        ),
+    Command::new("scan", scan)
+        .lock(Lock::Walk)
+        .arity(-2)
+        .flags(READONLY)
+        .acl(KEYSPACE)
+        .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"])
+        .doc(
+            "generic",
+            "2.8.0",
+            "O(1) for a call, O(N) for a whole walk, where N is the number of keys.",
+            "Walks over the keys of the database, some at a time.",
+            "cursor:int [MATCH pattern:pat] [COUNT count:int] [TYPE type:str^6.0.0]",
+        ),
+    Command::new("dbsize", dbsize)
+        .lock(Lock::All)
+        .arity(1)
+        .flags(READONLY | FAST)
+        .acl(KEYSPACE)
+        .tips(&["request_policy:all_shards", "response_policy:agg_sum"])
+        .doc("server", "1.0.0", "O(1)", "Counts the keys of the database.", ""),
+    Command::new("randomkey", randomkey)
+        .lock(Lock::All)
+        .arity(1)
+        .flags(READONLY)
+        .acl(KEYSPACE)
+        .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"])
+        .doc("generic", "1.0.0", "O(1)", "Names a key by chance.", ""),
+    Command::new("flushdb", flushdb)
+        .lock(Lock::All)
+        .arity(-1)
+        .flags(WRITE)
+        .acl(KEYSPACE | DANGEROUS)
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .doc(
+            "server",
+            "1.0.0",
+            "O(N) where N is the number of keys in the database",
+            "Removes all keys of the selected database.",
+            "[flush-type(ASYNC^4.0.0 | SYNC^6.2.0)]",
+        ),
+    Command::new("flushall", flushall)
+        .lock(Lock::All)
+        .arity(-1)
+        .flags(WRITE)
+        .acl(KEYSPACE | DANGEROUS)
+        .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
+        .doc(
+            "server",
+            "1.0.0",
+            "O(N) where N is the number of keys in all databases",
+            "Removes all keys of all databases.",
+            "[flush-type(ASYNC^4.0.0 | SYNC^6.2.0)]",
+        ),
+    Command::new("swapdb", swapdb)
+        .lock(Lock::All)
+        .arity(3)
+        .flags(WRITE | FAST)
+        .acl(KEYSPACE | DANGEROUS)
+        .doc(
+            "server",
+            "4.0.0",
+            "O(N) where N is the number of clients that watch or wait for keys of the two databases.",
+            "Exchanges the contents of two databases.",
+            "index1:int index2:int",
+        ),
+];
+
+/// A client that waits for a key in the target database may need any shard to be served.
+fn other_db(core: &Core, _: &[&[u8]]) -> LockNeed {
+    if core.clients.blocked.load(Ordering::Acquire) > 0 { LockNeed::All } else { LockNeed::Keys }
+}
+
+fn del(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let mut removed = 0;
+    for name in args.take_rest() {
+        let key = ctx.key(name);
+        if ctx.remove(&key) {
+            ctx.changed(&key, event::GENERIC, "del");
+            removed += 1;
+        }
+    }
+    out.int(removed);
+    Ok(())
+}
+
+fn unlink(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    del(ctx, args, out)
+}
+
+fn exists(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let mut found = 0;
+    for name in args.take_rest() {
+        let key = ctx.key(name);
+        found += i64::from(ctx.look(&key).is_some());
+    }
+    out.int(found);
+    Ok(())
+}
+
+fn type_(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let key = ctx.key(args.next()?);
+    out.simple(ctx.look(&key).map_or("none", |slot| kind_of(&slot.view()).name()));
+    Ok(())
+}
+
+fn touch(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let mut found = 0;
+    for name in args.take_rest() {
+        let key = ctx.key(name);
+        found += i64::from(ctx.touch(&key));
+    }
+    out.int(found);
+    Ok(())
+}
+
+fn rename(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    rename_to(ctx, args, false)?;
+    out.ok();
+    Ok(())
+}
+
+fn renamenx(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let renamed = rename_to(ctx, args, true)?;
+    out.flag(renamed);
+    Ok(())
+}
+
+/// Renames a key; false when the new name is taken and has to be free.
+fn rename_to(ctx: &mut Ctx<'_>, args: &mut Args<'_>, only_new: bool) -> Result<bool> {
+    let (from, to) = (ctx.key(args.next()?), ctx.key(args.next()?));
+    if !ctx.exists(&from) {
+        return Err(error::NO_SUCH_KEY);
+    }
+    if from.name == to.name {
+        return Ok(!only_new);
+    }
+    if only_new && ctx.exists(&to) {
+        return Ok(false);
+    }
+    let db = ctx.db();
+    let overwritten = take_target(ctx, db, &to);
+    let Some(slot) = ctx.take_slot(db, &from) else { return Err(error::NO_SUCH_KEY) };
+    let kind = kind_of(&slot.view());
+    let raw = encoding(&slot) == "raw";
+    let mut slot = slot.with_key(to.name);
+    slot.set_raw(raw);
+    ctx.insert_slot(db, &to, slot);
+    ctx.touched(1, &from);
+    ctx.touched(0, &to);
+    ctx.notify(&from, event::GENERIC, "rename_from");
+    ctx.notify(&to, event::GENERIC, "rename_to");
+    notify_overwritten(ctx, db, &to, overwritten, kind);
+    Ok(true)
+}
+
+/// Removes what is in the way of a new key, and tells its type.
+fn take_target(ctx: &mut Ctx<'_>, db: usize, key: &Key<'_>) -> Option<Kind> {
+    let slot = ctx.take_slot(db, key)?;
+    let kind = kind_of(&slot.view());
+    ctx.fx.garbage.push(Garbage::Slot(slot));
+    Some(kind)
+}
+
+fn notify_overwritten(ctx: &mut Ctx<'_>, db: usize, key: &Key<'_>, old: Option<Kind>, new: Kind) {
+    let Some(old) = old else { return };
+    ctx.notify_in(db, key, event::OVERWRITTEN, "overwritten");
+    if old != new {
+        ctx.notify_in(db, key, event::TYPE_CHANGED, "type_changed");
+    }
+}
+
+const SAME_OBJECT: Error = Error::new("ERR source and destination objects are the same");
+
+/// What COPY does besides naming two keys.
+struct CopyOptions {
+    db: usize,
+    replace: bool,
+}
+
+impl CopyOptions {
+    fn parse(ctx: &Ctx<'_>, args: &mut Args<'_>) -> Result<Self> {
+        let mut options = CopyOptions { db: ctx.db(), replace: false };
+        while args.left() > 0 {
+            if args.word("REPLACE") {
+                options.replace = true;
+            } else if args.left() > 1 && args.word("DB") {
+                options.db = database(ctx, args.next()?)?;
+            } else {
+                return Err(error::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Reads the number of a database.
+fn database(ctx: &Ctx<'_>, text: &[u8]) -> Result<usize> {
+    let db = int32(text, error::NOT_INTEGER)?;
+    usize::try_from(db).ok().filter(|db| *db < ctx.keyspace().databases()).ok_or(error::DB_RANGE)
+}
+
+/// Reads a 32-bit integer.
+fn int32(text: &[u8], error: Error) -> Result<i32> {
+    const RANGE: Error =
+        Error::new("ERR value is out of range, value must between -2147483648 and 2147483647");
+    i32::try_from(number::parse_i64(text).ok_or(error)?).map_err(|_| RANGE)
+}
+
+fn copy(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let (from, to) = (ctx.key(args.next()?), ctx.key(args.next()?));
+    let options = CopyOptions::parse(ctx, args)?;
+    let db = options.db;
+    if db == ctx.db() && from.name == to.name {
+        return Err(SAME_OBJECT);
+    }
+    if ctx.view(&from).is_none() || (!options.replace && ctx.peek_in(db, &to).is_some()) {
+        out.flag(false);
+        return Ok(());
+    }
+    let Some(slot) = ctx.slot(&from).map(|slot| duplicate(&slot, to.name)) else {
+        out.flag(false);
+        return Ok(());
+    };
+    let overwritten = take_target(ctx, db, &to);
+    let kind = kind_of(&slot.view());
+    ctx.insert_slot(db, &to, slot);
+    ctx.changed_in(db, 1, &to, event::GENERIC, "copy_to");
+    notify_overwritten(ctx, db, &to, overwritten, kind);
+    out.flag(true);
+    Ok(())
+}
+
+/// A copy of an entry under another key.
+fn duplicate(slot: &Slot, name: &[u8]) -> Slot {
+    let mut copy = match slot.view() {
+        View::Str(bytes) => Slot::new_str(name, bytes, slot.expire()),
+        View::Int(n) => Slot::new_int(name, n, slot.expire()),
+        View::Value(value) => Slot::new_value(name, value.duplicate(), slot.expire()),
+    };
+    copy.set_raw(encoding(slot) == "raw");
+    copy
+}
+
+fn move_(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let key = ctx.key(args.next()?);
+    let (from, to) = (ctx.db(), database(ctx, args.next()?)?);
+    if from == to {
+        return Err(SAME_OBJECT);
+    }
+    if !ctx.exists(&key) || ctx.peek_in(to, &key).is_some() {
+        out.flag(false);
+        return Ok(());
+    }
+    let Some(slot) = ctx.take_slot(from, &key) else { return Err(error::NO_SUCH_KEY) };
+    ctx.insert_slot(to, &key, slot);
+    ctx.changed_in(from, 1, &key, event::GENERIC, "move_from");
+    ctx.changed_in(to, 0, &key, event::GENERIC, "move_to");
+    out.flag(true);
+    Ok(())
+}
+
+fn keys(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let pattern = args.next()?;
+    let all = pattern == b"*";
+    let mark = out.open();
+    let mut n = 0;
+    ctx.each_key(|slot| {
+        if all || glob::matches(pattern, slot.key(), false) {
+            out.bulk(slot.key());
+            n += 1;
+        }
+    });
+    out.close_array(mark, n);
+    Ok(())
+}
+
+const KINDS: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::Zset, Kind::Hash, Kind::Stream];
+
+fn scan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let cursor = number::parse_u64_lenient(args.next()?).ok_or(error::BAD_CURSOR)?;
+    let (mut count, mut pattern, mut kind) = (10, None, None);
+    while args.left() > 0 {
+        if args.left() > 1 && args.word("COUNT") {
+            count = u64::try_from(args.int()?).ok().filter(|n| *n > 0).ok_or(error::SYNTAX)?;
+        } else if args.left() > 1 && args.word("MATCH") {
+            pattern = Some(args.next()?).filter(|p| *p != b"*");
+        } else if args.left() > 1 && args.word("TYPE") {
+            let name = args.next()?;
+            let found = KINDS.into_iter().find(|k| name.eq_ignore_ascii_case(k.name().as_bytes()));
+            kind =
+                Some(found.ok_or_else(|| {
+                    Error::text(format!("ERR unknown type name '{}'", error::clip(name, 128)))
+                })?);
+        } else if args.word("NOVALUES") {
+            return Err(Error::new("ERR NOVALUES option can only be used in HSCAN"));
+        } else {
+            return Err(error::SYNTAX);
+        }
+    }
+    let (next, names) = ctx.scan_keys(cursor, count, |slot| {
+        kind.is_none_or(|kind| kind == kind_of(&slot.view()))
+            && pattern.is_none_or(|p| glob::matches(p, slot.key(), false))
+    });
+    out.array(2);
+    let mut digits = itoa::Buffer::new();
+    out.bulk(digits.format(next).as_bytes());
+    out.bulks(names.iter());
+    Ok(())
+}
+
+fn dbsize(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.len(ctx.db_len(ctx.db()));
+    Ok(())
+}
+
+fn randomkey(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.bulk_or_null(ctx.random_key().as_deref());
+    Ok(())
+}
+
+fn flushdb(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let db = ctx.db();
+    flush(ctx, args, Some(db), out)
+}
+
+fn flushall(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    flush(ctx, args, None, out)
+}
+
+fn flush(ctx: &mut Ctx<'_>, args: &mut Args<'_>, db: Option<usize>, out: &mut Reply<'_>) -> Result {
+    if args.left() > 0 && !args.word("ASYNC") && !args.word("SYNC") {
+        return Err(error::SYNTAX);
+    }
+    args.end()?;
+    let removed = ctx.empty(db);
+    // It is in the log even if there was nothing to remove.
+    ctx.fx.dirty += removed.max(1) as u64;
+    out.ok();
+    Ok(())
+}
+
+fn swapdb(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let a = int32(args.next()?, Error::new("ERR invalid first DB index"))?;
+    let b = int32(args.next()?, Error::new("ERR invalid second DB index"))?;
+    let index = |db: i32| {
+        usize::try_from(db).ok().filter(|db| *db < ctx.keyspace().databases()).ok_or(error::DB_RANGE)
+    };
+    let (a, b) = (index(a)?, index(b)?);
+    ctx.swap_dbs(a, b);
+    ctx.fx.dirty += 1;
+    out.ok();
+    Ok(())
+}
