@@ -1,6 +1,7 @@
 //! What does each command do? One file per family: its table rows on top, its functions below in the same order.
 
 pub(crate) mod prelude;
+pub(crate) mod scan_args;
 
 pub mod config;
 pub mod connection;
