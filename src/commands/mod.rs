@@ -7,12 +7,18 @@ pub mod config;
 pub mod connection;
 pub mod debug;
 pub mod expire;
+pub mod geo;
+mod geo_search;
 pub mod info;
 pub mod keys;
 pub mod object;
 pub mod pubsub;
 pub mod strings;
 pub mod transactions;
+pub mod zsets;
+mod zsets_ops;
+mod zsets_pop;
+mod zsets_range;
 
 use crate::dispatch::spec::Command;
 
@@ -22,10 +28,16 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     debug::COMMANDS,
     expire::COMMANDS,
+    geo::COMMANDS,
+    geo_search::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     object::COMMANDS,
     pubsub::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
+    zsets::COMMANDS,
+    zsets_ops::COMMANDS,
+    zsets_pop::COMMANDS,
+    zsets_range::COMMANDS,
 ];
