@@ -18,6 +18,7 @@ use crate::config::file::Loaded;
 use crate::config::live::Live;
 use crate::config::{Config, REDIS_VERSION};
 use crate::dispatch::core::{Core, Reaper};
+use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
 use crate::dispatch::worker::Worker;
 use crate::keyspace::Keyspace;
@@ -78,6 +79,7 @@ impl Server {
             active_expire: AtomicBool::new(true),
             loading: AtomicBool::new(false),
             memory_full: AtomicBool::new(false),
+            scripts: Scripts::default(),
             reaper: Reaper::start()?,
         };
         Ok(Server { core: Arc::new(core), threads })

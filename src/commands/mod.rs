@@ -13,6 +13,7 @@ pub mod info;
 pub mod keys;
 pub mod object;
 pub mod pubsub;
+pub mod scripting;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -34,6 +35,7 @@ pub const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     object::COMMANDS,
     pubsub::COMMANDS,
+    scripting::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

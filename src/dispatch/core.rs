@@ -8,6 +8,7 @@ use crate::client::Registry;
 use crate::config::live::Live;
 use crate::config::table::Setting;
 use crate::config::{Config, SetError};
+use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
 use crate::keyspace::Keyspace;
 use crate::keyspace::effects::Garbage;
@@ -48,6 +49,8 @@ pub struct Core {
     pub loading: AtomicBool,
     /// Memory is over `maxmemory` and nothing could be evicted; kept up to date by `evict`.
     pub memory_full: AtomicBool,
+    /// The scripts.
+    pub scripts: Scripts,
     /// Frees big values off the data path.
     pub reaper: Reaper,
 }

@@ -15,6 +15,7 @@ pub mod ctx;
 pub mod gate;
 pub mod keys;
 pub mod multi;
+pub mod script;
 pub mod spec;
 pub mod table;
 pub mod whole;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::values::Events;
 use crate::dispatch::core::Core;
+use crate::script::engine::Engine;
 use crate::util::rng::Rng;
 use crate::value::Limits;
 
@@ -21,6 +22,8 @@ pub struct Worker {
     pub mono_ms: u64,
     /// Chance.
     pub rng: Rng,
+    /// Runs Lua, once a script has come.
+    pub engine: Option<Box<Engine>>,
     /// When values change their encoding.
     pub limits: Limits,
     /// Classes of keyspace events that are published.
@@ -33,7 +36,8 @@ impl Worker {
         let (config, config_version) = (core.config.load(), core.config.version());
         let notify = config.notify_keyspace_events;
         let limits = limits(&config);
-        let mut worker = Worker { id, limits, config, config_version, now_ms: 0, mono_ms: 0, rng, notify };
+        let mut worker =
+            Worker { engine: None, id, limits, config, config_version, now_ms: 0, mono_ms: 0, rng, notify };
         worker.tick(core);
         worker
     }
