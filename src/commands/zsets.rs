@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use smallvec::SmallVec;
 
 use crate::commands::prelude::*;
+use crate::commands::scan_args::{self, ScanArgs, Walked};
 use crate::commands::zsets_range::{lex_range, score_range};
 use crate::dispatch::access::Expiry;
 use crate::ds::listpack::LpValue;
@@ -26,6 +27,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("zrank", zrank).arity(-3).flags(READONLY | FAST).acl(SORTEDSET).keys(&[one(RO | ACCESS, 1)]).doc("sorted-set", "2.0.0", "O(log(N))", "Tells how many members come before one, lowest score first.", "key:key@0 member:str [WITHSCORE]"),
     Command::new("zrem", zrem).arity(-3).flags(WRITE | FAST).acl(SORTEDSET).keys(&[one(RW | DELETE, 1)]).doc("sorted-set", "1.2.0", "O(M*log(N)) with N being the number of elements in the sorted set and M the number of elements to be removed.", "Removes members.", "key:key@0 member:str..."),
     Command::new("zrevrank", zrevrank).arity(-3).flags(READONLY | FAST).acl(SORTEDSET).keys(&[one(RO | ACCESS, 1)]).doc("sorted-set", "2.0.0", "O(log(N))", "Tells how many members come before one, highest score first.", "key:key@0 member:str [WITHSCORE]"),
+    Command::new("zscan", zscan).arity(-3).flags(READONLY).acl(SORTEDSET).keys(&[one(RO | ACCESS, 1)]).tips(&["nondeterministic_output"]).doc("sorted-set", "2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Visits the members with their scores, some at a time.", "key:key@0 cursor:int [MATCH pattern:pat] [COUNT count:int]"),
     Command::new("zscore", zscore).arity(3).flags(READONLY | FAST).acl(SORTEDSET).keys(&[one(RO | ACCESS, 1)]).doc("sorted-set", "1.2.0", "O(1)", "Gets the score of a member.", "key:key@0 member:str"),
 ];
 
@@ -230,6 +232,30 @@ fn reply_score(out: &mut Reply<'_>, zset: Option<&Zset>, member: &[u8]) {
         Some(score) => out.double(score),
         None => out.null(),
     }
+}
+
+fn zscan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let key = ctx.key(args.next()?);
+    let cursor = scan_args::cursor(args)?;
+    let Some(zset) = ctx.read::<Zset>(&key)? else {
+        scan_args::reply_empty(out);
+        return Ok(());
+    };
+    let scan = ScanArgs::parse(args, Walked::Members)?;
+    // Redis prints the scores of large sets with all digits here, and as doubles nowhere.
+    let score_text = if matches!(zset, Zset::Packed(_)) { number::fmt_double } else { number::fmt_g17 };
+    let (mut text, mut found, mut bytes) = (itoa::Buffer::new(), 0, Vec::new());
+    let mut elements = Reply::new(&mut bytes, out.proto());
+    let next = zset.scan(cursor, scan.count, |member, score| {
+        let member = member.as_bytes(&mut text);
+        if scan.admits(member) {
+            elements.bulk(member);
+            elements.bulk(score_text(score).as_ref());
+            found += 2;
+        }
+    });
+    scan_args::reply_found(out, next, found, &bytes);
+    Ok(())
 }
 
 fn zrem(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
