@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::commands::object::encoding;
 use crate::commands::prelude::*;
+use crate::commands::scan_args::{self, ScanArgs, Walked};
 use crate::dispatch::access::kind_of;
 use crate::dispatch::core::Core;
 use crate::ds::entry::View;
@@ -281,7 +282,9 @@ fn rename_to(ctx: &mut Ctx<'_>, args: &mut Args<'_>, only_new: bool) -> Result<b
     ctx.touched(0, &to);
     ctx.notify(&from, event::GENERIC, "rename_from");
     ctx.notify(&to, event::GENERIC, "rename_to");
-    notify_overwritten(ctx, db, &to, overwritten, kind);
+    if let Some(old) = overwritten {
+        ctx.notify_overwritten(db, &to, old, kind);
+    }
     Ok(true)
 }
 
@@ -291,14 +294,6 @@ fn take_target(ctx: &mut Ctx<'_>, db: usize, key: &Key<'_>) -> Option<Kind> {
     let kind = kind_of(&slot.view());
     ctx.fx.garbage.push(Garbage::Slot(slot));
     Some(kind)
-}
-
-fn notify_overwritten(ctx: &mut Ctx<'_>, db: usize, key: &Key<'_>, old: Option<Kind>, new: Kind) {
-    let Some(old) = old else { return };
-    ctx.notify_in(db, key, event::OVERWRITTEN, "overwritten");
-    if old != new {
-        ctx.notify_in(db, key, event::TYPE_CHANGED, "type_changed");
-    }
 }
 
 const SAME_OBJECT: Error = Error::new("ERR source and destination objects are the same");
@@ -357,7 +352,9 @@ fn copy(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let kind = kind_of(&slot.view());
     ctx.insert_slot(db, &to, slot);
     ctx.changed_in(db, 1, &to, event::GENERIC, "copy_to");
-    notify_overwritten(ctx, db, &to, overwritten, kind);
+    if let Some(old) = overwritten {
+        ctx.notify_overwritten(db, &to, old, kind);
+    }
     out.flag(true);
     Ok(())
 }
@@ -406,32 +403,14 @@ fn keys(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     Ok(())
 }
 
-const KINDS: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::Zset, Kind::Hash, Kind::Stream];
-
 fn scan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let cursor = number::parse_u64_lenient(args.next()?).ok_or(error::BAD_CURSOR)?;
-    let (mut count, mut pattern, mut kind) = (10, None, None);
-    while args.left() > 0 {
-        if args.left() > 1 && args.word("COUNT") {
-            count = u64::try_from(args.int()?).ok().filter(|n| *n > 0).ok_or(error::SYNTAX)?;
-        } else if args.left() > 1 && args.word("MATCH") {
-            pattern = Some(args.next()?).filter(|p| *p != b"*");
-        } else if args.left() > 1 && args.word("TYPE") {
-            let name = args.next()?;
-            let found = KINDS.into_iter().find(|k| name.eq_ignore_ascii_case(k.name().as_bytes()));
-            kind =
-                Some(found.ok_or_else(|| {
-                    Error::text(format!("ERR unknown type name '{}'", error::clip(name, 128)))
-                })?);
-        } else if args.word("NOVALUES") {
-            return Err(Error::new("ERR NOVALUES option can only be used in HSCAN"));
-        } else {
-            return Err(error::SYNTAX);
-        }
-    }
-    let (next, names) = ctx.scan_keys(cursor, count, |slot| {
-        kind.is_none_or(|kind| kind == kind_of(&slot.view()))
-            && pattern.is_none_or(|p| glob::matches(p, slot.key(), false))
+    let cursor = scan_args::cursor(args)?;
+    let options = ScanArgs::parse(args, Walked::Keys)?;
+    // A type that does not exist is one that no key has.
+    let wanted =
+        |kind: Kind| options.kind.is_none_or(|name| name.eq_ignore_ascii_case(kind.name().as_bytes()));
+    let (next, names) = ctx.scan_keys(cursor, options.count as u64, |slot| {
+        wanted(kind_of(&slot.view())) && options.admits(slot.key())
     });
     out.array(2);
     let mut digits = itoa::Buffer::new();

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod object;
 pub mod pubsub;
 pub mod scripting;
+pub mod sort;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -36,6 +37,7 @@ pub const FAMILIES: &[&[Command]] = &[
     object::COMMANDS,
     pubsub::COMMANDS,
     scripting::COMMANDS,
+    sort::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

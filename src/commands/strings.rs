@@ -91,7 +91,7 @@ fn add(ctx: &mut Ctx<'_>, name: &[u8], by: i64, event: &'static str, out: &mut R
         Some(text) => text.int().ok_or(error::NOT_INTEGER)?,
     };
     let new = old.checked_add(by).ok_or(error::OVERFLOW)?;
-    ctx.set_int(&key, new, Expiry::Keep);
+    ctx.update_int(&key, new);
     ctx.changed(&key, event::STRING, event);
     out.int(new);
     Ok(())
@@ -109,7 +109,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
         return Err(error::NAN_OR_INFINITY);
     }
     let text = sum.format();
-    ctx.set_string(&key, &text, Expiry::Keep);
+    ctx.update_string(&key, &text);
     ctx.changed(&key, event::STRING, "incrbyfloat");
     // Replayed as its result, since other machines may round differently.
     ctx.propagate_as(&[b"SET", key.name, &text, b"KEEPTTL"]);

@@ -273,63 +273,87 @@ impl Ctx<'_> {
     }
 
     /// Enters a whole entry under a key that does not exist.
-    pub fn insert_slot(&mut self, db: usize, key: &Key<'_>, mut slot: Slot) {
+    pub fn insert_slot(&mut self, db: usize, key: &Key<'_>, slot: Slot) {
+        self.place(db, key, slot);
+        self.notify_in(db, key, event::NEW, "new");
+    }
+
+    fn place(&mut self, db: usize, key: &Key<'_>, mut slot: Slot) {
         slot.set_lru(self.fresh_stamp());
         self.written = true;
         self.shard(key).insert(db, key, slot);
-        self.notify_in(db, key, event::NEW, "new");
     }
 
     /// Gives a key a value of any type, replacing what is there.
     pub fn set_value(&mut self, key: &Key<'_>, value: Value, expiry: Expiry) {
         let db = self.session.db;
-        let kept = self.replace_prelude(db, key, expiry);
-        self.insert_in(db, key, value, kept);
+        let kind = value.kind();
+        let old = self.take_slot(db, key);
+        let expire = match expiry {
+            Expiry::Clear => None,
+            Expiry::Keep => old.as_ref().and_then(Slot::expire),
+            Expiry::At(at) => Some(at),
+        };
+        let slot = Slot::new_value(key.name, value, expire);
+        match old {
+            None => self.insert_slot(db, key, slot),
+            Some(old) => {
+                let old_kind = kind_of(&old.view());
+                self.fx.garbage.push(Garbage::Slot(old));
+                self.place(db, key, slot);
+                self.notify_overwritten(db, key, old_kind, kind);
+            }
+        }
     }
 
-    /// Removes what is there, and says which expiry the new value gets.
-    fn replace_prelude(&mut self, db: usize, key: &Key<'_>, expiry: Expiry) -> Option<u64> {
-        self.written = true;
-        let old = self.shard(key).remove(db, key);
-        let kept = old.as_ref().and_then(Slot::expire);
-        if let Some(old) = old {
-            self.fx.garbage.push(Garbage::Slot(old));
-        }
-        match expiry {
-            Expiry::Clear => None,
-            Expiry::Keep => kept,
-            Expiry::At(at) => Some(at),
+    /// Publishes that a key got a whole new value.
+    pub fn notify_overwritten(&mut self, db: usize, key: &Key<'_>, old: Kind, new: Kind) {
+        self.notify_in(db, key, event::OVERWRITTEN, "overwritten");
+        if old != new {
+            self.notify_in(db, key, event::TYPE_CHANGED, "type_changed");
         }
     }
 
     /// Gives a key a string, replacing what is there. Integers are recognised.
     pub fn set_string(&mut self, key: &Key<'_>, bytes: &[u8], expiry: Expiry) {
-        match number::parse_i64(bytes) {
-            Some(n) if bytes.len() <= MAX_INT_TEXT => self.set_scalar(key, Scalar::Int(n), expiry),
-            _ => self.set_scalar(key, Scalar::Str(bytes), expiry),
+        if let Some(old) = self.set_scalar(key, &Scalar::of(bytes), expiry) {
+            self.notify_overwritten(self.session.db, key, old, Kind::String);
         }
     }
 
-    /// Gives a key an integer, replacing what is there.
-    pub fn set_int(&mut self, key: &Key<'_>, n: i64, expiry: Expiry) {
-        self.set_scalar(key, Scalar::Int(n), expiry);
+    /// Gives a key a string that came of the one that is there.
+    pub fn update_string(&mut self, key: &Key<'_>, bytes: &[u8]) {
+        self.set_scalar(key, &Scalar::of(bytes), Expiry::Keep);
     }
 
-    fn set_scalar(&mut self, key: &Key<'_>, scalar: Scalar<'_>, expiry: Expiry) {
+    /// Gives a key an integer that came of the one that is there.
+    pub fn update_int(&mut self, key: &Key<'_>, n: i64) {
+        self.set_scalar(key, &Scalar::Int(n), Expiry::Keep);
+    }
+
+    /// Returns the type of what was there.
+    fn set_scalar(&mut self, key: &Key<'_>, scalar: &Scalar<'_>, expiry: Expiry) -> Option<Kind> {
         let db = self.session.db;
         let stamp = self.fresh_stamp();
         self.written = true;
-        if let Some(old) = overwrite(self.shard(key), db, key, &scalar, expiry, stamp) {
-            self.fx.garbage.extend(old.map(Garbage::Value));
-            return;
+        let now = if self.mode == Mode::Replay { 0 } else { self.worker.now_ms };
+        match overwrite(self.shard(key), db, key, scalar, expiry, stamp, now) {
+            Found::Replaced(old) => {
+                let kind = old.as_ref().map_or(Kind::String, Value::kind);
+                self.fx.garbage.extend(old.map(Garbage::Value));
+                return Some(kind);
+            }
+            Found::Due => self.expire_now(db, key),
+            Found::Nothing => {}
         }
         let expire = if let Expiry::At(at) = expiry { Some(at) } else { None };
-        let slot = match scalar {
+        let slot = match *scalar {
             Scalar::Int(n) => Slot::new_int(key.name, n, expire),
             Scalar::Str(bytes) if Slot::embeds(bytes.len()) => Slot::new_str(key.name, bytes, expire),
             Scalar::Str(bytes) => Slot::new_value(key.name, Value::Str(bytes.to_vec()), expire),
         };
         self.insert_slot(db, key, slot);
+        None
     }
 
     /// A key's string as a buffer that can grow (APPEND, SETRANGE, SETBIT, PFADD); empty if the key does not exist.
@@ -419,8 +443,17 @@ impl Ctx<'_> {
     }
 }
 
-/// Gives an existing key a string or integer in place. `None` when the key does not exist; otherwise the value that
-/// was there, if it was one of its own.
+/// What [`overwrite`] met.
+enum Found {
+    /// No key.
+    Nothing,
+    /// A key whose time is over; it is still there.
+    Due,
+    /// A key, with the value that was there if it was one of its own.
+    Replaced(Option<Value>),
+}
+
+/// Gives an existing key a string or integer in place.
 fn overwrite(
     shard: &mut Shard,
     db: usize,
@@ -428,10 +461,14 @@ fn overwrite(
     scalar: &Scalar<'_>,
     expiry: Expiry,
     stamp: u32,
-) -> Option<Option<Value>> {
+    now: u64,
+) -> Found {
     let (old, had, expire) = {
-        let mut item = shard.get_mut(db, key)?;
+        let Some(mut item) = shard.get_mut(db, key) else { return Found::Nothing };
         let had = item.expire();
+        if had.is_some_and(|at| at <= now) {
+            return Found::Due;
+        }
         let old = match *scalar {
             Scalar::Int(n) => item.set_int(n),
             Scalar::Str(bytes) if Slot::embeds(bytes.len()) => item.set_str(bytes),
@@ -451,12 +488,23 @@ fn overwrite(
     };
     let data = shard.db(db);
     data.expires = data.expires + usize::from(expire.is_some()) - usize::from(had.is_some());
-    Some(old)
+    Found::Replaced(old)
 }
 
+/// A string or integer on its way into an entry.
 enum Scalar<'a> {
     Int(i64),
     Str(&'a [u8]),
+}
+
+impl<'a> Scalar<'a> {
+    /// An integer if the text is one as it would be printed.
+    fn of(bytes: &'a [u8]) -> Self {
+        match number::parse_i64(bytes) {
+            Some(n) if bytes.len() <= MAX_INT_TEXT => Scalar::Int(n),
+            _ => Scalar::Str(bytes),
+        }
+    }
 }
 
 /// The mark that an access leaves on an entry.

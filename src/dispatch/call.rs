@@ -241,8 +241,10 @@ impl<'a> Ctx<'a> {
         if self.locks.is_all() {
             return true;
         }
-        if matches!(entry.row.lock, Lock::All | Lock::Walk) {
-            return false;
+        match entry.row.lock {
+            Lock::All | Lock::Walk => return false,
+            Lock::Ask(ask) if ask(self.core, argv) == LockNeed::All => return false,
+            _ => {}
         }
         let mut at = Vec::new();
         if keys::extract(entry.row, argv, &mut at).is_none() {
