@@ -89,6 +89,8 @@ texts! {
     OUT_OF_RANGE = "ERR value is out of range";
     /// A count that must not be negative.
     NOT_POSITIVE = "ERR value is out of range, must be positive";
+    /// A count that is negated, of which 64 bits cannot hold the opposite.
+    NOT_NEGATABLE = "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807";
     /// A range bound of a lexicographic query.
     BAD_LEX_RANGE = "ERR min or max not valid string range item";
     /// A range bound of a score query.

@@ -11,6 +11,8 @@ pub mod geo;
 mod geo_search;
 pub mod info;
 pub mod keys;
+pub mod lists;
+pub mod lists_blocking;
 pub mod object;
 pub mod pubsub;
 pub mod scripting;
@@ -34,6 +36,8 @@ pub const FAMILIES: &[&[Command]] = &[
     geo_search::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
+    lists::COMMANDS,
+    lists_blocking::COMMANDS,
     object::COMMANDS,
     pubsub::COMMANDS,
     scripting::COMMANDS,

@@ -106,6 +106,14 @@ impl<'a> Args<'a> {
         if (min..=max).contains(&n) { Ok(n) } else { Err(error) }
     }
 
+    /// The next argument as an integer whose sign can be turned: all but the smallest.
+    pub fn int_of_either_sign(&mut self) -> Result<i64> {
+        match self.int()? {
+            i64::MIN => Err(error::NOT_NEGATABLE),
+            n => Ok(n),
+        }
+    }
+
     /// The next argument as a floating-point number.
     pub fn float(&mut self) -> Result<f64> {
         number::parse_f64(self.next()?).ok_or(error::NOT_FLOAT)

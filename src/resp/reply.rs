@@ -3,6 +3,7 @@
 //! Handlers write what they mean (a map, a set, a double); a RESP2 client gets the older form of it. Aggregates of
 //! unknown length are opened with [`Reply::open`] and closed with the count.
 
+use crate::ds::listpack::LpValue;
 use crate::error::Error;
 use crate::util::number;
 
@@ -150,6 +151,14 @@ impl<'a> Reply<'a> {
     pub fn bulk_int(&mut self, n: i64) {
         let mut digits = itoa::Buffer::new();
         self.bulk(digits.format(n).as_bytes());
+    }
+
+    /// An element of a collection, as a string.
+    pub fn element(&mut self, value: LpValue<'_>) {
+        match value {
+            LpValue::Str(bytes) => self.bulk(bytes),
+            LpValue::Int(n) => self.bulk_int(n),
+        }
     }
 
     /// A bulk string or null.
