@@ -9,6 +9,7 @@ pub mod debug;
 pub mod expire;
 pub mod geo;
 mod geo_search;
+pub mod hashes;
 pub mod info;
 pub mod keys;
 pub mod lists;
@@ -34,6 +35,7 @@ pub const FAMILIES: &[&[Command]] = &[
     expire::COMMANDS,
     geo::COMMANDS,
     geo_search::COMMANDS,
+    hashes::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     lists::COMMANDS,

@@ -130,6 +130,18 @@ impl Ctx<'_> {
         self.fx.dirty = dirty;
     }
 
+    /// Tells the log, then everyone, that fields of a hash have expired and are gone.
+    pub fn fields_expired(&mut self, key: &Key<'_>, fields: &[Vec<u8>]) {
+        let mut argv: Vec<&[u8]> = vec![b"HDEL", key.name];
+        argv.extend(fields.iter().map(Vec::as_slice));
+        let db = self.session.db;
+        self.log_before(db, &argv);
+        self.stats.expired_fields.add(fields.len() as u64);
+        let dirty = self.fx.dirty;
+        self.changed_in(db, 1, key, event::HASH, "hexpired");
+        self.fx.dirty = dirty;
+    }
+
     /// The value of a key without leaving a trace (TYPE, OBJECT, DEBUG).
     pub fn peek(&mut self, key: &Key<'_>) -> Option<View<'_, Value>> {
         self.peek_in(self.session.db, key)
