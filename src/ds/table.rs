@@ -251,7 +251,7 @@ impl<I: Item> Table<I> {
             self.deepest = 1;
         }
         let seg = self.directory[self.index(hash)];
-        let n = SIZES.into_iter().find(|size| *size > seg.n());
+        let n = SIZES.iter().copied().find(|size| *size > seg.n());
         let items = self.collect(&[seg]);
         let prefix = (hash >> 1) >> (63 - seg.depth());
         self.install(prefix, seg.depth(), &items, n);

@@ -22,9 +22,11 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
 /// Sizes a segment may have, in buckets: about sqrt(2) apart, and each an allocator size class.
-pub(super) const SIZES: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+/// (Under Miri few items must do to make segments split.)
+pub(super) const SIZES: &[usize] =
+    if cfg!(miri) { &[1, 2, 3] } else { &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64] };
 /// Buckets of the largest segment.
-pub(super) const LARGEST: usize = 64;
+pub(super) const LARGEST: usize = SIZES[SIZES.len() - 1];
 /// How far from home a hole is looked for: at 12, segments fill to 90 percent and more before they grow.
 const FARTHEST: usize = 12;
 /// No directory is deeper; hashes that still collide there are not hashes.
@@ -32,7 +34,7 @@ pub(super) const DEEPEST: u32 = 32;
 
 /// The smallest size that holds `items` at 75 percent or less, or the largest.
 pub(super) fn size_for(items: usize) -> usize {
-    SIZES.into_iter().find(|n| items * 4 <= n * SLOTS * 3).unwrap_or(LARGEST)
+    SIZES.iter().copied().find(|n| items * 4 <= n * SLOTS * 3).unwrap_or(LARGEST)
 }
 
 /// The part of a hash that orders items: its upper 48 bits.
@@ -315,7 +317,7 @@ pub(super) fn build(items: &[(Word, u64)], depth: u32, n: usize) -> Option<Seg> 
     if n == 0 && items.is_empty() {
         return Some(Seg::empty(depth));
     }
-    SIZES.into_iter().filter(|size| *size >= n && size * SLOTS >= items.len()).find_map(|n| {
+    SIZES.iter().copied().filter(|size| *size >= n && size * SLOTS >= items.len()).find_map(|n| {
         let seg = Seg::alloc(depth, n);
         // SAFETY: just made, and nobody else knows of it.
         let buckets = unsafe { seg.buckets_mut() };

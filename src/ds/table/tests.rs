@@ -89,6 +89,7 @@ fn it_agrees_with_a_map_through_growth_and_shrinking() {
     let mut table: Table<Pair> = Table::new(Seed::fixed());
     let mut map: HashMap<usize, (Vec<u8>, bool)> = HashMap::new();
     let peak = size(20_000);
+    let mut largest = 0;
     for (target, steps) in [(peak, 3 * peak), (peak / 100, 4 * peak), (peak / 2, 2 * peak), (0, 4 * peak)] {
         for step in 0..steps {
             let i = chance.below(2 * peak);
@@ -136,12 +137,14 @@ fn it_agrees_with_a_map_through_growth_and_shrinking() {
             }
         }
         table.check();
+        largest = largest.max(table.directory.len());
         assert_eq!(table.iter().count(), map.len());
         for item in &table {
             let i: usize = std::str::from_utf8(&item.field()[4..]).expect("utf-8").parse().expect("a number");
             assert_eq!((item.value().to_vec(), item.mark()), map[&i]);
         }
     }
+    assert!(largest >= 4, "segments never split");
     for i in map.keys() {
         assert!(take(&mut table, *i).is_some());
     }
