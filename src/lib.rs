@@ -9,6 +9,7 @@ pub mod error;
 pub mod keyspace;
 pub mod log;
 pub mod net;
+pub mod persist;
 pub mod pubsub;
 pub mod resp;
 pub mod script;

@@ -6,9 +6,11 @@ pub mod logging;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -25,6 +27,7 @@ use crate::keyspace::Keyspace;
 use crate::log::Log;
 use crate::net::listener::{self, Accepted, Spread};
 use crate::net::thread::Thread;
+use crate::persist::{self, Persist};
 use crate::pubsub::PubSub;
 use crate::stats::Stats;
 use crate::util::clock::{Clock, SystemClock};
@@ -71,13 +74,14 @@ impl Server {
             table,
             pubsub: PubSub::default(),
             log: Log::default(),
+            persist: Persist::new(clock.now_us() / 1_000_000),
             started_us: clock.monotonic_us(),
             clock,
             run_id: rng::hex_id()?,
             dirty: 0.into(),
             config_file: loaded.file,
             active_expire: AtomicBool::new(true),
-            loading: AtomicBool::new(false),
+            loading: AtomicBool::new(true),
             memory_full: AtomicBool::new(false),
             scripts: Scripts::default(),
             reaper: Reaper::start()?,
@@ -104,14 +108,58 @@ impl Server {
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
         self.listen(&spread)?;
+        self.load().await?;
         tracing::info!("Ready to accept connections tcp");
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        self.wait_for_the_end().await?;
         tracing::info!("bye bye...");
         Ok(())
+    }
+
+    /// Reads the data, on a thread of its own: meanwhile clients are told to wait. Then persistence begins its work.
+    async fn load(&self) -> io::Result<()> {
+        let core = self.core.clone();
+        let (sender, done) = tokio::sync::oneshot::channel();
+        spawn("loader", move || {
+            // The receiver waits for this.
+            let _ = sender.send(load_data(&core));
+        })?;
+        done.await.map_err(io::Error::other)??;
+        self.core.loading.store(false, Ordering::Release);
+        let core = self.core.clone();
+        spawn("saver", move || core.persist.work(core.world()))?;
+        let core = self.core.clone();
+        spawn("persist-cron", move || {
+            loop {
+                std::thread::sleep(Duration::from_millis(100));
+                persist::cron::tick(core.world());
+            }
+        })
+    }
+
+    /// Waits for SHUTDOWN, or for a signal after which nothing keeps the server from ending.
+    async fn wait_for_the_end(&self) -> io::Result<()> {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        loop {
+            let config = self.core.config.load();
+            let how = tokio::select! {
+                () = self.core.persist.ended.notified() => return Ok(()),
+                _ = term.recv() => {
+                    tracing::warn!("Received SIGTERM scheduling shutdown...");
+                    config.shutdown_on_sigterm
+                }
+                _ = int.recv() => {
+                    tracing::warn!("Received SIGINT scheduling shutdown...");
+                    config.shutdown_on_sigint
+                }
+            };
+            let core = self.core.clone();
+            spawn("shutdown", move || {
+                if persist::shutdown::prepare(core.world(), how, core.is_loading()).is_ok() {
+                    core.persist.ended.notify_one();
+                }
+            })?;
+        }
     }
 
     fn listen(&self, spread: &Spread) -> io::Result<()> {
@@ -176,5 +224,31 @@ fn start_thread(core: Arc<Core>, id: usize, accepted: mpsc::UnboundedReceiver<Ac
         let thread = Thread::new(core, worker);
         LocalSet::new().block_on(&runtime, thread.run(accepted));
     })?;
+    Ok(())
+}
+
+/// Starts a thread that nobody waits for.
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.into()).spawn(run).map(|_| ())
+}
+
+/// Reads the data that the last run left.
+fn load_data(core: &Core) -> io::Result<()> {
+    let began = core.clock.monotonic_us();
+    let config = core.config.load();
+    let path = config.dir.join(&config.dbfilename);
+    let mut locks = core.keyspace.locked_none();
+    let rules = persist::load::Rules::default();
+    match persist::load::snapshot_file(core.world(), &mut locks, &path, rules) {
+        Ok(false) => {}
+        Ok(true) => {
+            let took = core.clock.monotonic_us().saturating_sub(began) as f64 / 1e6;
+            tracing::info!("DB loaded from disk: {took:.3} seconds");
+        }
+        Err(bad) => {
+            tracing::error!("Fatal error loading the DB, check server logs. Exiting.");
+            return Err(io::Error::other(format!("cannot load {}: {bad}", path.display())));
+        }
+    }
     Ok(())
 }

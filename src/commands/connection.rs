@@ -18,7 +18,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(FAST)
         .acl(CONNECTION)
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"])
-        .also(FOR_SUBSCRIBERS)
+        .also(FOR_SUBSCRIBERS | TELLS_HEALTH)
         .doc("connection", "1.0.0", "O(1)", "Answers PONG, or what it was given.", "[message:str]"),
     Command::new("echo", echo).arity(2).flags(LOADING | STALE | FAST).acl(CONNECTION).doc(
         "connection",

@@ -157,7 +157,10 @@ fn memory(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
 }
 
 fn persistence(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    lines!(text, "loading": u8::from(ctx.core.is_loading()), "async_loading": 0)
+    for (name, value) in crate::persist::info::lines(ctx.core.world(), ctx.core.is_loading()) {
+        write!(text, "{name}:{value}\r\n")?;
+    }
+    Ok(())
 }
 
 fn stats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {

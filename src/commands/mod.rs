@@ -15,6 +15,7 @@ pub mod keys;
 pub mod lists;
 pub mod lists_blocking;
 pub mod object;
+pub mod persistence;
 pub mod pubsub;
 pub mod scripting;
 pub mod sort;
@@ -41,6 +42,7 @@ pub const FAMILIES: &[&[Command]] = &[
     lists::COMMANDS,
     lists_blocking::COMMANDS,
     object::COMMANDS,
+    persistence::COMMANDS,
     pubsub::COMMANDS,
     scripting::COMMANDS,
     sort::COMMANDS,

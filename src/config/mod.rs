@@ -24,6 +24,7 @@ mod tests;
 use crate::config::kinds::How;
 use crate::config::table::{FIXED, HIDDEN, NOT_LOADING, PROTECTED, REREAD, SECRET, SETTINGS, Setting};
 use crate::util::glob;
+use crate::value::Limits;
 
 pub use crate::config::table::Config;
 
@@ -121,6 +122,25 @@ impl SetError {
 }
 
 impl Config {
+    /// When values change their encoding.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            hash_max_listpack_entries: self.hash_max_listpack_entries,
+            hash_max_listpack_value: self.hash_max_listpack_value,
+            list_max_listpack_size: self.list_max_listpack_size,
+            list_compress_depth: self.list_compress_depth,
+            set_max_intset_entries: self.set_max_intset_entries,
+            set_max_listpack_entries: self.set_max_listpack_entries,
+            set_max_listpack_value: self.set_max_listpack_value,
+            zset_max_listpack_entries: self.zset_max_listpack_entries,
+            zset_max_listpack_value: self.zset_max_listpack_value,
+            hll_sparse_max_bytes: self.hll_sparse_max_bytes,
+            stream_node_max_bytes: self.stream_node_max_bytes,
+            stream_node_max_entries: self.stream_node_max_entries,
+        }
+    }
+
     /// CONFIG GET: the names that match one of the patterns, each once, with their values. A name without
     /// wildcards is looked up, and comes back as it was written.
     #[must_use]

@@ -425,6 +425,14 @@ impl Ctx<'_> {
         self.shard(key).set_expire(db, key, at)
     }
 
+    /// Gives an entry an access mark (RESTORE).
+    pub fn set_mark(&mut self, key: &Key<'_>, mark: u32) {
+        let db = self.session.db;
+        if let Some(mut item) = self.shard(key).get_mut(db, key) {
+            item.touch(mark);
+        }
+    }
+
     /// How an access marks an entry under the policy in force.
     fn access_stamp(&mut self) -> Stamp {
         if self.session.client.has(crate::client::registry::NO_TOUCH) {

@@ -13,6 +13,7 @@ use crate::dispatch::table::Table;
 use crate::keyspace::Keyspace;
 use crate::keyspace::effects::Garbage;
 use crate::log::Log;
+use crate::persist::{Persist, World};
 use crate::pubsub::PubSub;
 use crate::stats::Stats;
 use crate::util::clock::Clock;
@@ -31,6 +32,8 @@ pub struct Core {
     pub pubsub: PubSub,
     /// The write log.
     pub log: Log,
+    /// What survives a restart.
+    pub persist: Persist,
     /// The counters.
     pub stats: Stats,
     /// The time.
@@ -56,6 +59,18 @@ pub struct Core {
 }
 
 impl Core {
+    /// The parts that persistence works with.
+    pub fn world(&self) -> World<'_> {
+        World {
+            keyspace: &self.keyspace,
+            config: &self.config,
+            stats: &self.stats,
+            clock: &*self.clock,
+            log: &self.log,
+            persist: &self.persist,
+        }
+    }
+
     /// True while data is being loaded.
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::Relaxed)

@@ -3,7 +3,9 @@
 
 use crate::client::Session;
 use crate::dispatch::core::Core;
-use crate::dispatch::spec::{self, DENYOOM, FOR_SUBSCRIBERS, LOADING, NO_AUTH, NO_MULTI};
+use crate::dispatch::spec::{
+    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, NO_AUTH, NO_MULTI, TELLS_HEALTH, WRITE,
+};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
@@ -25,7 +27,7 @@ pub struct Request<'r> {
 type Check = fn(&Request<'_>) -> Result;
 
 /// The checks, in the order in which Redis objects.
-const CHECKS: &[Check] = &[authentication, transaction, loading, memory, subscriber];
+const CHECKS: &[Check] = &[authentication, transaction, loading, memory, disk, subscriber];
 
 /// Runs all checks.
 pub fn check(request: &Request<'_>) -> Result {
@@ -52,6 +54,14 @@ fn loading(r: &Request<'_>) -> Result {
 
 fn memory(r: &Request<'_>) -> Result {
     if r.entry.row.is(DENYOOM) && r.core.over_memory() { Err(error::OOM) } else { Ok(()) }
+}
+
+/// Data that cannot be made to last is not changed any further, and whoever asks how the server is doing is told.
+fn disk(r: &Request<'_>) -> Result {
+    if (r.entry.row.is(WRITE) || r.entry.row.is(TELLS_HEALTH)) && r.core.persist.has_failed() {
+        return r.core.persist.refusal(&r.worker.config).map_or(Ok(()), Err);
+    }
+    Ok(())
 }
 
 fn subscriber(r: &Request<'_>) -> Result {

@@ -85,6 +85,8 @@ bits! { u32, FLAG_NAMES:
 pub const RUNS_IN_MULTI: u32 = 1 << 24;
 /// Allowed to a RESP2 client that has subscriptions. Never shown to clients.
 pub const FOR_SUBSCRIBERS: u32 = 1 << 25;
+/// Refused, like writes, while data cannot be made to last (PING). Never shown to clients.
+pub const TELLS_HEALTH: u32 = 1 << 26;
 
 bits! { u32, CATEGORY_NAMES:
     /// Keys in general.

@@ -147,6 +147,9 @@ impl Ctx<'_> {
                 garbage.push(Garbage::Table(shard.take_table(db, keyspace.seed())));
             }
         });
+        if db.is_none() {
+            self.core.persist.flushed();
+        }
         removed
     }
 

@@ -35,7 +35,7 @@ impl Worker {
     pub fn new(id: usize, core: &Core, rng: Rng) -> Self {
         let (config, config_version) = (core.config.load(), core.config.version());
         let notify = config.notify_keyspace_events;
-        let limits = limits(&config);
+        let limits = config.limits();
         let mut worker =
             Worker { engine: None, id, limits, config, config_version, now_ms: 0, mono_ms: 0, rng, notify };
         worker.tick(core);
@@ -49,7 +49,7 @@ impl Worker {
         if core.config.version() != self.config_version {
             self.config_version = core.config.version();
             self.config = core.config.load();
-            self.limits = limits(&self.config);
+            self.limits = self.config.limits();
             self.notify = self.config.notify_keyspace_events;
         }
     }
@@ -57,23 +57,5 @@ impl Worker {
     /// The 24-bit access clock of entries under LRU: seconds.
     pub fn lru_clock(&self) -> u32 {
         (self.now_ms / 1000) as u32 & 0xff_ffff
-    }
-}
-
-/// The limits of compact encodings among the settings.
-fn limits(config: &Config) -> Limits {
-    Limits {
-        hash_max_listpack_entries: config.hash_max_listpack_entries,
-        hash_max_listpack_value: config.hash_max_listpack_value,
-        list_max_listpack_size: config.list_max_listpack_size,
-        list_compress_depth: config.list_compress_depth,
-        set_max_intset_entries: config.set_max_intset_entries,
-        set_max_listpack_entries: config.set_max_listpack_entries,
-        set_max_listpack_value: config.set_max_listpack_value,
-        zset_max_listpack_entries: config.zset_max_listpack_entries,
-        zset_max_listpack_value: config.zset_max_listpack_value,
-        hll_sparse_max_bytes: config.hll_sparse_max_bytes,
-        stream_node_max_bytes: config.stream_node_max_bytes,
-        stream_node_max_entries: config.stream_node_max_entries,
     }
 }

@@ -21,8 +21,12 @@ pub type Slot = Entry<Value>;
 
 /// Receives entries as they were when a snapshot began, before they change.
 pub trait Preimage: Send {
-    /// Saves an entry of a database; it is about to change or to be removed.
+    /// Saves an entry; it is about to change or to be removed. `db` is the database that it was in when the
+    /// snapshot began.
     fn save(&mut self, db: usize, entry: &Slot);
+
+    /// Takes over a table that leaves the keyspace as a whole; what is unsaved in it is saved in good time.
+    fn adopt(&mut self, db: usize, table: Table<Slot>);
 }
 
 /// Sessions that have a key under WATCH: each is told by its flag.
@@ -32,6 +36,8 @@ pub type Watchers = HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>;
 pub struct Db {
     /// The entries.
     pub table: Table<Slot>,
+    /// The database that the table belonged to when the snapshot under way began (SWAPDB moves tables).
+    pub was: usize,
     /// How many entries have an expiry.
     pub expires: usize,
     /// How many entries are hashes with fields that expire, at least; swept like `expires`.
@@ -48,6 +54,7 @@ impl Db {
     fn new(seed: Seed) -> Self {
         Db {
             table: Table::new(seed),
+            was: 0,
             expires: 0,
             field_expires: 0,
             waiters: WaitList::default(),
@@ -93,12 +100,19 @@ pub struct Shard {
     pub preimage: Option<Box<dyn Preimage>>,
     /// Entries of this parity need not be saved.
     pub parity: bool,
+    /// Counts how often tables changed places.
+    pub swaps: u64,
 }
 
 impl Shard {
     /// A shard with empty databases.
     pub fn new(databases: usize, seed: Seed) -> Self {
-        Shard { dbs: (0..databases).map(|_| Db::new(seed)).collect(), preimage: None, parity: false }
+        Shard {
+            dbs: (0..databases).map(|_| Db::new(seed)).collect(),
+            preimage: None,
+            parity: false,
+            swaps: 0,
+        }
     }
 
     /// A database; `db` has been checked when the client selected it.
@@ -109,8 +123,10 @@ impl Shard {
     /// The entry of a key, about to be changed.
     pub fn get_mut(&mut self, db: usize, key: &Key<'_>) -> Option<ItemMut<'_, Slot>> {
         let parity = self.parity;
-        let mut item = self.dbs[db].table.get_mut(key.hash, key.name)?;
-        save_preimage(&mut self.preimage, parity, db, &mut item);
+        let data = &mut self.dbs[db];
+        let was = data.was;
+        let mut item = data.table.get_mut(key.hash, key.name)?;
+        save_preimage(&mut self.preimage, parity, was, &mut item);
         Some(item)
     }
 
@@ -126,8 +142,10 @@ impl Shard {
     /// Takes a key out.
     pub fn remove(&mut self, db: usize, key: &Key<'_>) -> Option<Slot> {
         let parity = self.parity;
-        let mut item = self.dbs[db].table.get_mut(key.hash, key.name)?;
-        save_preimage(&mut self.preimage, parity, db, &mut item);
+        let data = &mut self.dbs[db];
+        let was = data.was;
+        let mut item = data.table.get_mut(key.hash, key.name)?;
+        save_preimage(&mut self.preimage, parity, was, &mut item);
         let entry = item.remove();
         self.dbs[db].expires -= usize::from(entry.expire().is_some());
         Some(entry)
@@ -145,50 +163,34 @@ impl Shard {
         true
     }
 
-    /// Empties a database and returns its table, to be freed by someone with time.
+    /// Empties a database and returns its table, to be freed by someone with time. While a snapshot is being taken
+    /// the table goes there instead.
     pub fn take_table(&mut self, db: usize, seed: Seed) -> Table<Slot> {
-        if let Some(preimage) = &mut self.preimage {
-            let parity = self.parity;
-            for entry in self.dbs[db].table.iter() {
-                if entry.parity() != parity {
-                    preimage.save(db, &entry);
-                }
+        let data = &mut self.dbs[db];
+        data.expires = 0;
+        data.field_expires = 0;
+        data.sweep = 0;
+        let table = std::mem::replace(&mut data.table, Table::new(seed));
+        match &mut self.preimage {
+            Some(preimage) => {
+                preimage.adopt(data.was, table);
+                Table::new(seed)
             }
+            None => table,
         }
-        let db = &mut self.dbs[db];
-        db.expires = 0;
-        db.field_expires = 0;
-        db.sweep = 0;
-        std::mem::replace(&mut db.table, Table::new(seed))
     }
 
-    /// Exchanges the entries of two databases; who waits for keys or watches them stays. A snapshot that is being
-    /// taken finds every entry where it was, because all of both databases are saved first.
+    /// Exchanges the data of two databases. Who waits for keys and who watches them stays.
     pub fn swap(&mut self, a: usize, b: usize) {
-        if a == b {
-            return;
-        }
-        for db in [a, b] {
-            let mut cursor = 0;
-            if self.preimage.is_none() {
-                break;
-            }
-            loop {
-                let (preimage, parity) = (&mut self.preimage, self.parity);
-                cursor = self.dbs[db].table.scan_mut(cursor, &mut |mut item| {
-                    save_preimage(preimage, parity, db, &mut item);
-                });
-                if cursor == 0 {
-                    break;
-                }
-            }
-        }
-        let (low, high) = self.dbs.split_at_mut(a.max(b));
-        let (low, high) = (&mut low[a.min(b)], &mut high[0]);
-        std::mem::swap(&mut low.table, &mut high.table);
-        std::mem::swap(&mut low.expires, &mut high.expires);
-        std::mem::swap(&mut low.field_expires, &mut high.field_expires);
-        std::mem::swap(&mut low.sweep, &mut high.sweep);
+        let (low, high) = (a.min(b), a.max(b));
+        let (left, right) = self.dbs.split_at_mut(high);
+        let (Some(one), Some(other)) = (left.get_mut(low), right.first_mut()) else { return };
+        std::mem::swap(&mut one.table, &mut other.table);
+        std::mem::swap(&mut one.was, &mut other.was);
+        std::mem::swap(&mut one.expires, &mut other.expires);
+        std::mem::swap(&mut one.field_expires, &mut other.field_expires);
+        std::mem::swap(&mut one.sweep, &mut other.sweep);
+        self.swaps += 1;
     }
 }
 

@@ -3,6 +3,8 @@
 //! Work whose keys are not known beforehand takes every lock: with no shard left to anyone else it runs alone, which
 //! is what an exclusive gate would give, without a word that every batch has to write.
 
+use std::time::Duration;
+
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -58,6 +60,11 @@ impl Keyspace {
     /// Locks one shard if nobody holds it.
     pub fn try_lock_one(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
         self.shards[shard].0.try_lock()
+    }
+
+    /// Locks one shard unless that takes longer than `patience`.
+    pub fn lock_one_within(&self, shard: usize, patience: Duration) -> Option<MutexGuard<'_, Shard>> {
+        self.shards[shard].0.try_lock_for(patience)
     }
 
     /// Holds nothing yet.

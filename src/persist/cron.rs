@@ -1,0 +1,44 @@
+//! Is a save due? Asked ten times a second.
+
+use std::sync::atomic::Ordering;
+
+use crate::persist::{Child, World, save};
+
+/// After a save that failed, the next one is tried no sooner than this, in seconds.
+const RETRY: u64 = 5;
+
+/// Starts what is due.
+pub fn tick(world: World<'_>) {
+    let persist = world.persist;
+    if persist.child() != Child::None || persist.ending.load(Ordering::Acquire) {
+        return;
+    }
+    if persist.save_scheduled.load(Ordering::Acquire) || emptied(world) || point_reached(world) {
+        if let Err(error) = save::begin_background(world) {
+            tracing::warn!("Can't save in background: {error}");
+        }
+    }
+}
+
+/// The data was emptied and there are save points.
+fn emptied(world: World<'_>) -> bool {
+    world.persist.flushed.swap(false, Ordering::AcqRel) && !world.config.load().save.0.is_empty()
+}
+
+/// Enough has changed for long enough.
+fn point_reached(world: World<'_>) -> bool {
+    let status = &world.persist.status;
+    let config = world.config.load();
+    let changes = world.changes().saturating_sub(status.saved_changes.load(Ordering::Acquire));
+    let now = world.now_s();
+    let elapsed = now.saturating_sub(status.last_save.load(Ordering::Acquire));
+    let may_try = status.last_ok.load(Ordering::Acquire)
+        || now.saturating_sub(status.last_try.load(Ordering::Acquire)) > RETRY;
+    let Some(point) = config.save.0.iter().find(|p| changes >= p.changes && elapsed > p.seconds) else {
+        return false;
+    };
+    if may_try {
+        tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+    }
+    may_try
+}

@@ -1,0 +1,62 @@
+//! What does INFO tell of persistence? The section's lines, in Redis's order.
+
+use std::sync::atomic::Ordering;
+
+use crate::persist::{Child, World};
+
+/// The lines of the section.
+pub fn lines(world: World<'_>, loading: bool) -> Vec<(&'static str, String)> {
+    let status = &world.persist.status;
+    let child = world.persist.child();
+    let since = |busy: bool| {
+        let began = status.began.load(Ordering::Acquire);
+        if busy { world.now_s().saturating_sub(began).to_string() } else { "-1".to_owned() }
+    };
+    let ok = |good: bool| if good { "ok" } else { "err" }.to_owned();
+    let flag = |on: bool| u8::from(on).to_string();
+    let num = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Acquire).to_string();
+    let changes = world.changes().saturating_sub(status.saved_changes.load(Ordering::Acquire));
+    let mut lines = vec![
+        ("loading", flag(loading)),
+        ("async_loading", flag(false)),
+        ("current_cow_peak", "0".to_owned()),
+        ("current_cow_size", "0".to_owned()),
+        ("current_cow_size_age", "0".to_owned()),
+        ("current_fork_perc", "0.00".to_owned()),
+        ("current_save_keys_processed", "0".to_owned()),
+        ("current_save_keys_total", "0".to_owned()),
+        ("rdb_changes_since_last_save", changes.to_string()),
+        ("rdb_bgsave_in_progress", flag(child == Child::Rdb)),
+        ("rdb_last_save_time", num(&status.last_save)),
+        ("rdb_last_bgsave_status", ok(status.last_ok.load(Ordering::Acquire))),
+        ("rdb_last_bgsave_time_sec", status.last_took.load(Ordering::Acquire).to_string()),
+        ("rdb_current_bgsave_time_sec", since(child == Child::Rdb)),
+        ("rdb_saves", num(&status.saves)),
+        ("rdb_last_cow_size", "0".to_owned()),
+        ("rdb_last_load_keys_expired", num(&status.loaded[0])),
+        ("rdb_last_load_keys_loaded", num(&status.loaded[1])),
+    ];
+    if loading {
+        lines.extend(progress(world));
+    }
+    lines
+}
+
+/// How far the load under way has come.
+fn progress(world: World<'_>) -> Vec<(&'static str, String)> {
+    let [start, total, done] = &world.persist.status.loading;
+    let (start, total, done) =
+        (start.load(Ordering::Acquire), total.load(Ordering::Acquire), done.load(Ordering::Acquire));
+    let elapsed = world.now_s().saturating_sub(start);
+    let left = total.saturating_sub(done);
+    let eta = if done == 0 { 1 } else { elapsed.saturating_mul(left) / done };
+    let percent = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
+    vec![
+        ("loading_start_time", start.to_string()),
+        ("loading_total_bytes", total.to_string()),
+        ("loading_rdb_used_mem", "0".to_owned()),
+        ("loading_loaded_bytes", done.to_string()),
+        ("loading_loaded_perc", format!("{percent:.2}")),
+        ("loading_eta_seconds", eta.to_string()),
+    ]
+}

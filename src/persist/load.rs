@@ -1,0 +1,248 @@
+//! How does data come back? Records are read one by one and put into the keyspace, until the file is at its end and its
+//! checksum is right. A file that cannot be read to its end is no data: the server does not start.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::keyspace::{Locked, Slot};
+use crate::persist::World;
+use crate::persist::rdb::Bad;
+use crate::persist::rdb::decode::{Decoded, Making};
+use crate::persist::rdb::encode::Usage;
+use crate::persist::rdb::file::{self, Receiver, Record};
+use crate::persist::rdb::source::Source;
+use crate::util::number;
+use crate::value::Value;
+
+/// Longest text of an integer.
+const INT_TEXT: usize = 20;
+
+/// What to do with what is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rules {
+    /// Keep keys whose time is over: the log that follows will say what became of them.
+    pub keep_expired: bool,
+    /// A key that is there already is replaced (DEBUG RELOAD MERGE); otherwise it is an error.
+    pub merge: bool,
+}
+
+/// Puts records into the keyspace.
+struct Loader<'w, 'l, 'k> {
+    world: World<'w>,
+    locks: &'l mut Locked<'k>,
+    rules: Rules,
+    now_ms: u64,
+    lru_clock: u32,
+    counts_uses: bool,
+    loaded: u64,
+    expired: u64,
+    libraries: Vec<Arc<[u8]>>,
+}
+
+impl Receiver for Loader<'_, '_, '_> {
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        if name == b"redis-ver" {
+            tracing::info!("Loading RDB produced by version {}", String::from_utf8_lossy(value));
+        }
+    }
+
+    fn function(&mut self, source: Vec<u8>) -> Result<(), Bad> {
+        self.libraries.push(source.into());
+        Ok(())
+    }
+
+    fn record(&mut self, record: Record) -> Result<(), Bad> {
+        let keyspace = self.world.keyspace;
+        let db = usize::try_from(record.db).ok().filter(|db| *db < keyspace.databases());
+        let Some(db) = db else {
+            return Err(Bad::corrupt(
+                "FATAL: Data file was created with a Redis server configured to handle more databases",
+            ));
+        };
+        if !self.rules.keep_expired && record.expire.is_some_and(|at| at <= self.now_ms) {
+            self.expired += 1;
+            return Ok(());
+        }
+        let mark = self.mark(record.usage);
+        let mut slot = slot(&record.key, record.value, record.expire);
+        slot.set_lru(mark);
+        let key = keyspace.key(&record.key);
+        let merge = self.rules.merge;
+        let fresh = self.locks.with_shard(usize::from(key.shard), |shard| {
+            if shard.db(db).get(&key).is_some() {
+                if !merge {
+                    return false;
+                }
+                shard.remove(db, &key);
+            }
+            shard.insert(db, &key, slot);
+            true
+        });
+        if !fresh {
+            let name = crate::error::clip(key.name, 128);
+            return Err(Bad::Corrupt(format!("RDB has duplicated key '{name}' in DB {db}")));
+        }
+        self.loaded += 1;
+        Ok(())
+    }
+
+    fn skipped_empty(&mut self, key: &[u8]) {
+        tracing::info!("rdbLoadObject skipping empty key: {}", crate::error::clip(key, 128));
+    }
+}
+
+impl Loader<'_, '_, '_> {
+    /// The access mark of an entry that was used like this.
+    fn mark(&self, usage: Usage) -> u32 {
+        match usage {
+            Usage::Frequency(counter) if self.counts_uses => {
+                ((self.now_ms / 60_000) as u32 & 0xffff) << 8 | u32::from(counter)
+            }
+            Usage::Idle(seconds) if !self.counts_uses => {
+                self.lru_clock.wrapping_sub(seconds as u32) & 0xff_ffff
+            }
+            _ if self.counts_uses => ((self.now_ms / 60_000) as u32 & 0xffff) << 8 | 5,
+            _ => self.lru_clock,
+        }
+    }
+}
+
+/// An entry for a value that was read.
+pub fn slot(key: &[u8], value: Decoded, expire: Option<u64>) -> Slot {
+    match value {
+        Decoded::Value(value) => Slot::new_value(key, value, expire),
+        Decoded::Str(bytes) => match number::parse_i64(&bytes) {
+            Some(n) if bytes.len() <= INT_TEXT => Slot::new_int(key, n, expire),
+            _ if Slot::embeds(bytes.len()) => Slot::new_str(key, &bytes, expire),
+            _ => Slot::new_value(key, Value::Str(bytes), expire),
+        },
+    }
+}
+
+/// What values need to know when they are made, under the settings.
+pub fn making(world: World<'_>) -> Making {
+    Making { limits: world.config.load().limits(), seed: world.keyspace.seed() }
+}
+
+/// Counts bytes for INFO as they are read.
+struct Counted<'w> {
+    inner: Box<dyn Read + Send>,
+    world: World<'w>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.world.persist.status.loading[2].fetch_add(n as u64, Ordering::AcqRel);
+        Ok(n)
+    }
+}
+
+/// Reads a snapshot from a stream into the keyspace, through the locks that are held, or shard by shard.
+///
+/// # Errors
+/// [`Bad`] when it is no whole snapshot.
+pub fn stream(
+    world: World<'_>,
+    locks: &mut Locked<'_>,
+    source: &mut Source<'_>,
+    rules: Rules,
+) -> Result<(), Bad> {
+    let config = world.config.load();
+    let now_ms = world.clock.now_us() / 1000;
+    let mut loader = Loader {
+        world,
+        locks,
+        rules,
+        now_ms,
+        lru_clock: (now_ms / 1000) as u32 & 0xff_ffff,
+        counts_uses: config.maxmemory_policy.counts_uses(),
+        loaded: 0,
+        expired: 0,
+        libraries: Vec::new(),
+    };
+    file::read(source, &making(world), config.rdbchecksum, &mut loader)?;
+    let status = &world.persist.status;
+    status.loaded[0].store(loader.expired, Ordering::Release);
+    status.loaded[1].store(loader.loaded, Ordering::Release);
+    tracing::info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loader.loaded, loader.expired);
+    if !loader.libraries.is_empty() {
+        *world.persist.libraries.lock() = loader.libraries;
+    }
+    Ok(())
+}
+
+/// Notes for INFO that a load of so many bytes begins.
+pub fn note_start(world: World<'_>, bytes: u64) {
+    let [start, total, done] = &world.persist.status.loading;
+    start.store(world.now_s(), Ordering::Release);
+    total.store(bytes, Ordering::Release);
+    done.store(0, Ordering::Release);
+}
+
+/// Reads a snapshot file. False when there is none.
+///
+/// # Errors
+/// [`Bad`] when it cannot be read or is no whole snapshot.
+pub fn snapshot_file(
+    world: World<'_>,
+    locks: &mut Locked<'_>,
+    path: &Path,
+    rules: Rules,
+) -> Result<bool, Bad> {
+    let inner = match world.persist.disk.read(path) {
+        Ok(inner) => inner,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Bad::Io(error)),
+    };
+    note_start(world, world.persist.disk.len(path).unwrap_or(0));
+    let mut input = Counted { inner, world };
+    let mut source = Source::new(&mut input);
+    match stream(world, locks, &mut source, rules) {
+        Ok(()) => Ok(true),
+        Err(bad) => {
+            tracing::error!(
+                "Internal error in RDB reading offset {}: {bad}. The file is {}",
+                source.offset(),
+                path.display()
+            );
+            Err(bad)
+        }
+    }
+}
+
+/// DEBUG RELOAD, under all locks: saves, empties the keyspace and reads the file again, or parts of that.
+///
+/// # Errors
+/// What went wrong, for the operator.
+pub fn reload(
+    world: World<'_>,
+    locks: &mut Locked<'_>,
+    save: bool,
+    flush: bool,
+    merge: bool,
+) -> Result<(), String> {
+    if save {
+        crate::persist::save::under_locks(world, locks).map_err(|error| error.to_string())?;
+    }
+    if flush {
+        empty(world, locks);
+    }
+    let config = world.config.load();
+    let path = config.dir.join(&config.dbfilename);
+    let rules = Rules { keep_expired: false, merge };
+    snapshot_file(world, locks, &path, rules).map_err(|bad| bad.to_string())?;
+    Ok(())
+}
+
+/// Deletes everything, under all locks.
+pub fn empty(world: World<'_>, locks: &mut Locked<'_>) {
+    let seed = world.keyspace.seed();
+    locks.each(|_, shard| {
+        for db in 0..shard.dbs.len() {
+            drop(shard.take_table(db, seed));
+        }
+    });
+}

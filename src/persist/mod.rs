@@ -1,0 +1,230 @@
+//! What survives a restart, and how? Snapshots (`rdb`, `snapshot`, `save`), and the append-only file (`aof`) that the
+//! write log goes to; all files through one [`disk::Disk`].
+//!
+//! One background task writes a file at a time ([`Child`]), as Redis has one child process at a time. It runs on the
+//! saver's thread, which takes [`Job`]s; `cron` decides ten times a second whether one is due.
+
+pub mod cron;
+pub mod disk;
+pub mod info;
+pub mod load;
+pub mod rdb;
+pub mod save;
+pub mod shutdown;
+pub mod snapshot;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use parking_lot::Mutex;
+
+use crate::config::Config;
+use crate::config::live::Live;
+use crate::error::Error;
+use crate::keyspace::Keyspace;
+use crate::log::Log;
+use crate::persist::disk::{Disk, RealDisk};
+use crate::persist::snapshot::{Snapshot, Stopper};
+use crate::stats::Stats;
+use crate::util::clock::Clock;
+
+/// The parts of the server that persistence works with.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// The data.
+    pub keyspace: &'a Keyspace,
+    /// The settings.
+    pub config: &'a Live,
+    /// The counters.
+    pub stats: &'a Stats,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// The write log.
+    pub log: &'a Log,
+    /// What persistence remembers.
+    pub persist: &'a Persist,
+}
+
+impl World<'_> {
+    /// Changes of data since the server started.
+    pub fn changes(&self) -> u64 {
+        self.stats.sum(|t| &t.dirty)
+    }
+
+    /// Wall clock, unix seconds.
+    pub fn now_s(&self) -> u64 {
+        self.clock.now_us() / 1_000_000
+    }
+}
+
+/// The background task under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Child {
+    /// None.
+    None = 0,
+    /// A snapshot is being saved.
+    Rdb = 1,
+    /// The append-only file is being rewritten.
+    Aof = 2,
+}
+
+/// The reply to writes after a background save that failed.
+const MISCONF_SNAPSHOT: Error = Error::new(
+    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+);
+
+/// Work for the saver.
+pub enum Job {
+    /// Save a snapshot as the snapshot file.
+    Save(Snapshot),
+}
+
+/// Counts and times that INFO tells; unix seconds, and -1 for "never".
+#[derive(Debug)]
+pub struct Status {
+    /// Changes up to the last successful save.
+    pub saved_changes: AtomicU64,
+    /// When it was.
+    pub last_save: AtomicU64,
+    /// When the last background save was tried.
+    pub last_try: AtomicU64,
+    /// The last background save succeeded.
+    pub last_ok: AtomicBool,
+    /// How long it took, in seconds.
+    pub last_took: AtomicI64,
+    /// When the background task under way began.
+    pub began: AtomicU64,
+    /// Saves since the start.
+    pub saves: AtomicU64,
+    /// Keys that the last load found expired, and those it loaded.
+    pub loaded: [AtomicU64; 2],
+    /// When the load under way began, its size in bytes, and how many have been read.
+    pub loading: [AtomicU64; 3],
+}
+
+/// What persistence remembers.
+pub struct Persist {
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
+    /// What INFO tells.
+    pub status: Status,
+    child: AtomicU8,
+    stopper: Mutex<Option<Stopper>>,
+    /// BGSAVE came while something else was under way.
+    pub save_scheduled: AtomicBool,
+    /// The data was emptied: the file on disk should say so soon.
+    flushed: AtomicBool,
+    /// The sources of the function libraries, kept by FUNCTION for the files that are written.
+    pub libraries: Mutex<Vec<Arc<[u8]>>>,
+    jobs: Sender<Job>,
+    receiver: Mutex<Option<Receiver<Job>>>,
+    /// SHUTDOWN or a signal has done its work: the process may end.
+    pub ended: tokio::sync::Notify,
+    /// Somebody is shutting the server down.
+    pub ending: AtomicBool,
+}
+
+impl Persist {
+    /// Nothing has been saved yet. `now_s`: unix seconds.
+    pub fn new(now_s: u64) -> Self {
+        Persist::on(Arc::new(RealDisk), now_s)
+    }
+
+    /// [`Persist::new`] with another disk.
+    pub fn on(disk: Arc<dyn Disk>, now_s: u64) -> Self {
+        let (jobs, receiver) = channel();
+        Persist {
+            disk,
+            status: Status {
+                saved_changes: 0.into(),
+                last_save: now_s.into(),
+                last_try: 0.into(),
+                last_ok: true.into(),
+                last_took: (-1).into(),
+                began: 0.into(),
+                saves: 0.into(),
+                loaded: Default::default(),
+                loading: Default::default(),
+            },
+            child: 0.into(),
+            stopper: Mutex::default(),
+            save_scheduled: false.into(),
+            flushed: false.into(),
+            libraries: Mutex::default(),
+            jobs,
+            receiver: Mutex::new(Some(receiver)),
+            ended: tokio::sync::Notify::new(),
+            ending: false.into(),
+        }
+    }
+
+    /// The background task under way.
+    pub fn child(&self) -> Child {
+        match self.child.load(Ordering::Acquire) {
+            1 => Child::Rdb,
+            2 => Child::Aof,
+            _ => Child::None,
+        }
+    }
+
+    /// Becomes the background task; false while there is another.
+    fn claim(&self, child: Child) -> bool {
+        !self.ending.load(Ordering::Acquire)
+            && self.child.compare_exchange(0, child as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The background task is done.
+    fn release(&self) {
+        *self.stopper.lock() = None;
+        self.child.store(0, Ordering::Release);
+    }
+
+    /// Stops the background save, if one is under way: its file would be out of date.
+    pub fn stop_save(&self) {
+        if self.child() == Child::Rdb
+            && let Some(stopper) = &*self.stopper.lock()
+        {
+            stopper.stop();
+        }
+    }
+
+    /// To be told when all data has been deleted (FLUSHALL): a save under way is stopped, and if there are save points
+    /// the empty dataset is saved soon.
+    pub fn flushed(&self) {
+        self.stop_save();
+        self.flushed.store(true, Ordering::Release);
+    }
+
+    /// True when something could not be written: look closer with [`Persist::refusal`]. Asked before every write.
+    pub fn has_failed(&self) -> bool {
+        !self.status.last_ok.load(Ordering::Relaxed)
+    }
+
+    /// Why writes are refused, if they are.
+    pub fn refusal(&self, config: &Config) -> Option<Error> {
+        let snapshots = config.stop_writes_on_bgsave_error && !config.save.0.is_empty();
+        (snapshots && !self.status.last_ok.load(Ordering::Acquire)).then_some(MISCONF_SNAPSHOT)
+    }
+
+    /// Takes a job for the saver.
+    ///
+    /// # Errors
+    /// When the saver's thread is gone.
+    fn start(&self, job: Job) -> io::Result<()> {
+        self.jobs.send(job).map_err(|_| io::Error::other("the saver's thread is gone"))
+    }
+
+    /// The saver's thread: does one job after the other for as long as the server lives. Does nothing when called
+    /// a second time.
+    pub fn work(&self, world: World<'_>) {
+        let Some(receiver) = self.receiver.lock().take() else { return };
+        for job in receiver {
+            match job {
+                Job::Save(snapshot) => save::finish(world, snapshot),
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! How does a snapshot become a file? Under a temporary name first; it gets its own only when every byte of it is
+//! durable, so that the previous file stays good until the moment there is a better one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::config::choices::RdbVersion;
+use crate::config::{Config, REDIS_VERSION};
+use crate::keyspace::Locked;
+use crate::persist::disk::{Disk, DiskFile};
+use crate::persist::rdb::encode::Encoder;
+use crate::persist::rdb::file::{self, Preamble};
+use crate::persist::rdb::op;
+use crate::persist::snapshot::{self, Marks, Options, Snapshot};
+use crate::persist::{Child, Job, World};
+use crate::util::crc;
+
+/// With `rdb-save-incremental-fsync`, bytes after which the file is made durable so far.
+const SYNC_EVERY: u64 = 4 << 20;
+
+/// The options of snapshots under the settings.
+pub fn options(config: &Config, now_s: u64) -> Options {
+    let version = match config.rdb_version {
+        RdbVersion::V9 => 9,
+        RdbVersion::Auto | RdbVersion::V10 => 10,
+        RdbVersion::V11 => 11,
+        RdbVersion::V12 => 12,
+    };
+    let policy = config.maxmemory_policy;
+    let marks = if policy.counts_uses() {
+        Marks::Lfu
+    } else if config.maxmemory > 0 {
+        Marks::Lru(now_s as u32 & 0xff_ffff)
+    } else {
+        Marks::None
+    };
+    Options { version, compress: config.rdbcompression, marks }
+}
+
+/// A snapshot file that is being written.
+pub struct Output {
+    file: Arc<dyn DiskFile>,
+    crc: u64,
+    summed: bool,
+    unsynced: u64,
+    incremental: bool,
+    written: u64,
+}
+
+impl Output {
+    /// Makes a file and writes its beginning.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn create(world: World<'_>, path: &Path, version: u16, aof_base: bool) -> io::Result<Output> {
+        let config = world.config.load();
+        let mut output = Output {
+            file: world.persist.disk.create(path)?,
+            crc: 0,
+            summed: config.rdbchecksum,
+            unsynced: 0,
+            incremental: config.rdb_save_incremental_fsync,
+            written: 0,
+        };
+        let mut encoder = Encoder::new(version, config.rdbcompression);
+        let preamble = Preamble {
+            redis_version: REDIS_VERSION,
+            created: world.now_s(),
+            used_memory: crate::ALLOCATOR.used() as u64,
+            aof_base,
+        };
+        file::begin(&mut encoder, &preamble);
+        for source in world.persist.libraries.lock().iter() {
+            encoder.function(source);
+        }
+        output.write(&encoder.out)?;
+        Ok(output)
+    }
+
+    /// Appends records.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.summed {
+            self.crc = crc::crc64(self.crc, bytes);
+        }
+        self.file.write(bytes)?;
+        self.written += bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
+        if self.incremental && self.unsynced >= SYNC_EVERY {
+            self.unsynced = 0;
+            self.file.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end and makes all of it durable. Returns the length.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.write(&[op::END])?;
+        let crc = if self.summed { self.crc } else { 0 };
+        self.file.write(&crc.to_le_bytes())?;
+        self.file.sync()?;
+        Ok(self.written + 8)
+    }
+}
+
+/// The temporary name of a snapshot file.
+fn temporary(config: &Config) -> PathBuf {
+    config.dir.join(&format!("temp-{}.rdb", std::process::id()))
+}
+
+/// Gives a whole file its own name, or removes what was made of it.
+fn publish(disk: &dyn Disk, written: io::Result<u64>, from: &Path, to: &Path) -> io::Result<u64> {
+    let result = written.and_then(|n| disk.publish(from, to).map(|()| n));
+    if result.is_err() {
+        let _ = disk.remove(from);
+    }
+    result
+}
+
+/// Walks a snapshot into a file of this name, by way of a temporary one.
+///
+/// # Errors
+/// Those of the disk; the walk has come to its end nevertheless.
+pub fn write(
+    world: World<'_>,
+    snapshot: Snapshot,
+    from: &Path,
+    to: &Path,
+    aof_base: bool,
+) -> io::Result<u64> {
+    let mut output = Output::create(world, from, snapshot.version(), aof_base);
+    let walked = snapshot.walk(world.keyspace, |bytes| match &mut output {
+        Ok(output) => output.write(bytes),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    });
+    let written = walked.and_then(|()| output.and_then(Output::finish));
+    publish(&*world.persist.disk, written, from, to)
+}
+
+/// Begins a background save: this is the moment of its picture. False while another task is under way. The caller
+/// holds no lock.
+///
+/// # Errors
+/// When the saver is gone.
+pub fn begin_background(world: World<'_>) -> io::Result<bool> {
+    let persist = world.persist;
+    if !persist.claim(Child::Rdb) {
+        return Ok(false);
+    }
+    persist.save_scheduled.store(false, Ordering::Release);
+    persist.status.last_try.store(world.now_s(), Ordering::Release);
+    persist.status.began.store(world.now_s(), Ordering::Release);
+    let snapshot = begin(world);
+    tracing::info!("Background saving started");
+    persist.start(Job::Save(snapshot))?;
+    Ok(true)
+}
+
+/// Takes the picture. The task must have been claimed.
+fn begin(world: World<'_>) -> Snapshot {
+    let options = options(&world.config.load(), world.now_s());
+    let mut locks = world.keyspace.locked_all();
+    let mut snapshot = snapshot::begin(&mut locks, options);
+    snapshot.remember_changes(world.changes());
+    *world.persist.stopper.lock() = Some(snapshot.stopper());
+    snapshot
+}
+
+/// Writes the file of a picture and notes how that went.
+pub(super) fn finish(world: World<'_>, snapshot: Snapshot) {
+    let config = world.config.load();
+    let status = &world.persist.status;
+    let changes = snapshot.changes();
+    let path = config.dir.join(&config.dbfilename);
+    let result = write(world, snapshot, &temporary(&config), &path, false);
+    let took = world.now_s().saturating_sub(status.began.load(Ordering::Acquire));
+    match result {
+        Ok(_) => {
+            note_saved(world, changes);
+            status.last_ok.store(true, Ordering::Release);
+            tracing::info!("DB saved on disk");
+            tracing::info!("Background saving terminated with success");
+        }
+        // Stopped on purpose: neither good nor bad.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            tracing::warn!("Background saving terminated by signal");
+        }
+        Err(error) => {
+            status.last_ok.store(false, Ordering::Release);
+            tracing::warn!("Error saving DB on disk ({}): {error}", path.display());
+            tracing::warn!("Background saving error");
+        }
+    }
+    status.last_took.store(took as i64, Ordering::Release);
+    world.persist.release();
+}
+
+fn note_saved(world: World<'_>, changes: u64) {
+    let status = &world.persist.status;
+    status.saved_changes.store(changes, Ordering::Release);
+    status.last_save.store(world.now_s(), Ordering::Release);
+    status.saves.fetch_add(1, Ordering::AcqRel);
+}
+
+/// SAVE: takes a picture and writes it on this thread, which holds no lock. `None` while another task is under way.
+pub fn now(world: World<'_>) -> Option<io::Result<()>> {
+    let persist = world.persist;
+    // A rewrite of the append-only file keeps the walker busy: its end is waited for.
+    loop {
+        if persist.claim(Child::Rdb) {
+            break;
+        }
+        if persist.child() == Child::Rdb || persist.ending.load(Ordering::Acquire) {
+            return None;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let snapshot = begin(world);
+    let config = world.config.load();
+    let changes = snapshot.changes();
+    let path = config.dir.join(&config.dbfilename);
+    let result = write(world, snapshot, &temporary(&config), &path, false);
+    match &result {
+        Ok(_) => {
+            note_saved(world, changes);
+            persist.status.last_ok.store(true, Ordering::Release);
+            tracing::info!("DB saved on disk");
+        }
+        Err(error) => tracing::warn!("Error saving DB on disk ({}): {error}", path.display()),
+    }
+    persist.release();
+    Some(result.map(|_| ()))
+}
+
+/// Saves while all locks are held, on this thread (DEBUG RELOAD, the end of the server). No background save may be
+/// under way: it would write over this one.
+///
+/// # Errors
+/// Those of the disk.
+pub fn under_locks(world: World<'_>, locks: &mut Locked<'_>) -> io::Result<()> {
+    let config = world.config.load();
+    let (from, to) = (temporary(&config), config.dir.join(&config.dbfilename));
+    let open = |version| Output::create(world, &from, version, false);
+    let written = snapshot::at_once(locks, options(&config, world.now_s()), open).and_then(Output::finish);
+    publish(&*world.persist.disk, written, &from, &to)?;
+    note_saved(world, world.changes());
+    tracing::info!("DB saved on disk");
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! How does the server end without losing anything? It lets nobody change data any more, makes the log durable, saves
+//! if that is asked for, and only then goes.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::config::values::OnSignal;
+use crate::persist::{Child, World, save};
+
+/// Does what has to be done before the process may end. `loading`: the data is not whole, so it is not saved. When it
+/// succeeds every lock stays held: what can no longer be saved can no longer be done. The caller holds no lock.
+///
+/// # Errors
+/// The data could not be saved, and `force` was not given: the server goes on.
+pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), ()> {
+    let persist = world.persist;
+    if persist.ending.swap(true, Ordering::AcqRel) {
+        return Err(());
+    }
+    tracing::info!("User requested shutdown...");
+    let save = !loading && (how.save || (!world.config.load().save.0.is_empty() && !how.nosave));
+    stop_tasks(world);
+    let mut locks = world.keyspace.locked_all();
+    if save {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        if let Err(error) = save::under_locks(world, &mut locks) {
+            tracing::warn!("Error saving DB on disk: {error}");
+            if !how.force {
+                tracing::warn!("Error trying to save the DB, can't exit.");
+                tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+                persist.ending.store(false, Ordering::Release);
+                return Err(());
+            }
+            tracing::warn!("Error trying to save the DB. Exit anyway.");
+        }
+    }
+    std::mem::forget(locks);
+    Ok(())
+}
+
+/// Stops the background task and waits until it has cleaned up.
+fn stop_tasks(world: World<'_>) {
+    if world.persist.child() == Child::Rdb {
+        tracing::warn!("There is a child saving an .rdb. Killing it!");
+    }
+    while world.persist.child() != Child::None {
+        if let Some(stopper) = &*world.persist.stopper.lock() {
+            stopper.stop();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
