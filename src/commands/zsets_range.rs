@@ -150,12 +150,12 @@ impl<'a> Query<'a> {
         }
         let skip = match usize::try_from(self.offset) {
             Ok(offset) => offset.min(found.len()),
-            // Redis finds nothing in a packed set then, and counts from the end in a large one.
-            Err(_) if matches!(zset, Zset::Packed(_)) => found.len(),
-            Err(_) => {
+            // Of a large set Redis counts negative offsets from the end of a range of scores; else it finds nothing.
+            Err(_) if matches!((zset, self.bounds), (Zset::Tree(_), Bounds::Score(_))) => {
                 let back = usize::try_from(self.offset.unsigned_abs()).unwrap_or(usize::MAX);
                 found.len().checked_sub(back).unwrap_or(found.len())
             }
+            Err(_) => found.len(),
         };
         let left = found.len() - skip;
         let take = usize::try_from(self.count).map_or(left, |count| count.min(left));

@@ -141,7 +141,10 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
             // A client that does not read what it asked for gets no more of it.
             return Poll::Pending;
         }
-        expire_wait(thread, state);
+        if expire_wait(thread, state) {
+            // Its reply goes out first.
+            continue;
+        }
         if state.blocked.is_none() && !state.input.is_empty() && !state.session.close {
             let input = std::mem::take(&mut state.input);
             let (used, did) = batch::feed(thread, conn, state, &input);
@@ -232,22 +235,27 @@ fn send(
     Ok(stream.poll_flush(cx)?)
 }
 
-/// Ends a wait whose time is over, or that CLIENT UNBLOCK ended.
-fn expire_wait(thread: &Rc<Thread>, state: &mut State) {
-    let Some(blocked) = &state.blocked else { return };
+/// Ends a wait whose time is over, or that CLIENT UNBLOCK ended; true when it did.
+fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
+    let Some(blocked) = &state.blocked else { return false };
     let unblock = state.session.client.unblock.swap(0, Ordering::AcqRel);
     let now = thread.core.clock.monotonic_us() / 1000;
     if unblock == 0 && blocked.deadline.is_none_or(|at| now < at) {
-        return;
+        return false;
     }
     let on_timeout = blocked.on_timeout;
     if !block::give_up(&thread.core, blocked) {
-        return;
+        return false;
     }
     state.blocked = None;
     let proto = state.session.proto;
     let mut out = Reply::new(&mut state.output, proto);
-    if unblock == 2 { out.error(&error::UNBLOCKED) } else { on_timeout.write(&mut out) }
+    if unblock == 2 {
+        out.error(&error::UNBLOCKED)
+    } else {
+        on_timeout.write(&mut out)
+    }
+    true
 }
 
 /// Begins a wait: the task is woken when its time is over.
