@@ -19,6 +19,8 @@ pub mod persistence;
 pub mod pubsub;
 pub mod scripting;
 pub mod sort;
+pub mod set_algebra;
+pub mod sets;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -46,6 +48,8 @@ pub const FAMILIES: &[&[Command]] = &[
     pubsub::COMMANDS,
     scripting::COMMANDS,
     sort::COMMANDS,
+    set_algebra::COMMANDS,
+    sets::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

@@ -21,6 +21,9 @@ use std::mem;
 /// half of them.
 const MOST_INTS: usize = 1 << 26;
 
+/// When no more than a fifth as many members stay as are popped, it is the members that stay which are drawn.
+const FEW_REMAIN: usize = 5;
+
 /// A set, 16 bytes.
 pub enum Set {
     /// Integers, sorted.
@@ -216,6 +219,18 @@ impl Set {
         }
     }
 
+    /// [`Set::add`] of a member of another set.
+    pub fn add_value(&mut self, value: LpValue<'_>, limits: &Limits, seed: Seed) -> bool {
+        match (&mut *self, value) {
+            (Set::Ints(ints), LpValue::Int(i)) => {
+                let new = ints.insert(i);
+                self.check_ints(limits, seed);
+                new
+            }
+            _ => self.add(value.as_bytes(&mut itoa::Buffer::new()), limits, seed),
+        }
+    }
+
     /// Removes a member; says whether it was there.
     pub fn remove(&mut self, member: &[u8]) -> bool {
         match self {
@@ -239,6 +254,43 @@ impl Set {
                 self.remove(&member);
                 Some(member)
             }
+        }
+    }
+
+    /// Removes `n` random members, which must be fewer than there are, after showing each to `f`. A table
+    /// of which little is left starts again from a packed set, as in Redis.
+    pub fn pop_many(
+        &mut self,
+        n: usize,
+        rng: &mut Rng,
+        limits: &Limits,
+        seed: Seed,
+        mut f: impl FnMut(LpValue<'_>),
+    ) {
+        let remaining = self.len().saturating_sub(n);
+        if let Set::Packed(lp) = self {
+            let (mut kept, mut left) = (Listpack::new(), n);
+            for (i, value) in lp.iter().enumerate() {
+                // Taken with the chance that makes every choice of n equally likely.
+                if rng.index(remaining + n - i) < left {
+                    left -= 1;
+                    f(value);
+                } else {
+                    kept.push_back(value.as_bytes(&mut itoa::Buffer::new()));
+                }
+            }
+            *lp = kept;
+        } else if remaining.saturating_mul(FEW_REMAIN) > n {
+            for member in (0..n).map_while(|_| self.pop_random(rng)) {
+                f(LpValue::Str(&member));
+            }
+        } else {
+            let mut kept = if let Set::Ints(_) = self { Set::new() } else { Set::Packed(Listpack::new()) };
+            for member in (0..remaining).map_while(|_| self.pop_random(rng)) {
+                kept.add(&member, limits, seed);
+            }
+            self.iter().for_each(f);
+            *self = kept;
         }
     }
 
@@ -279,6 +331,22 @@ impl Set {
             Set::Ints(ints) => parse_i64(member).is_some_and(|i| ints.contains(i)),
             Set::Packed(lp) => lp.find(member, 0).is_some(),
             Set::Table(table) => table.get(table.hash(member), member).is_some(),
+        }
+    }
+
+    /// Is this member of another set a member?
+    pub fn contains_value(&self, value: LpValue<'_>) -> bool {
+        match (self, value) {
+            (Set::Ints(ints), LpValue::Int(i)) => ints.contains(i),
+            _ => self.contains(value.as_bytes(&mut itoa::Buffer::new())),
+        }
+    }
+
+    /// [`Set::remove`] of a member of another set.
+    pub fn remove_value(&mut self, value: LpValue<'_>) -> bool {
+        match (&mut *self, value) {
+            (Set::Ints(ints), LpValue::Int(i)) => ints.remove(i),
+            _ => self.remove(value.as_bytes(&mut itoa::Buffer::new())),
         }
     }
 
