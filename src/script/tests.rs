@@ -1,6 +1,8 @@
 //! Do scripts behave as they do on the real server? `recorded.txt` holds scripts with the replies
 //! that redis-server 8.2.3 gave; here they run against a small stand-in for the command layer.
 
+mod functions;
+
 use std::collections::HashMap;
 
 use super::api::{Host, Tick};
