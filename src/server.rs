@@ -2,9 +2,9 @@
 //! opens the listeners, and takes it all down again.
 
 pub mod logging;
+mod ports;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::dispatch::table::Table;
 use crate::dispatch::worker::Worker;
 use crate::keyspace::Keyspace;
 use crate::log::Log;
-use crate::net::listener::{self, Accepted, Spread};
+use crate::net::listener::{Accepted, Spread};
 use crate::net::thread::Thread;
 use crate::persist::{self, Persist};
 use crate::pubsub::PubSub;
@@ -107,13 +107,18 @@ impl Server {
         }
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
+<<<<<<< HEAD
         self.listen(&spread)?;
         self.load().await?;
+=======
+        ports::open(&self.core, &spread)?;
+>>>>>>> 9713d67 (TLS listeners)
         tracing::info!("Ready to accept connections tcp");
         self.wait_for_the_end().await?;
         tracing::info!("bye bye...");
         Ok(())
     }
+<<<<<<< HEAD
 
     /// Reads the data, on a thread of its own: meanwhile clients are told to wait. Then persistence begins its work.
     async fn load(&self) -> io::Result<()> {
@@ -197,6 +202,8 @@ impl Server {
         }
         Ok(())
     }
+=======
+>>>>>>> 9713d67 (TLS listeners)
 }
 
 /// What operators and their tools look for first in the log.

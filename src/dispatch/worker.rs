@@ -20,6 +20,8 @@ pub struct Worker {
     pub now_ms: u64,
     /// Monotonic milliseconds, read with it.
     pub mono_ms: u64,
+    /// When the last command ended: monotonic microseconds.
+    pub stamp_us: u64,
     /// Chance.
     pub rng: Rng,
     /// Runs Lua, once a script has come.
@@ -37,7 +39,8 @@ impl Worker {
         let notify = config.notify_keyspace_events;
         let limits = config.limits();
         let mut worker =
-            Worker { engine: None, id, limits, config, config_version, now_ms: 0, mono_ms: 0, rng, notify };
+            Worker { engine: None, id, limits, config, config_version, now_ms: 0, mono_ms: 0,
+            stamp_us: 0, rng, notify };
         worker.tick(core);
         worker
     }
@@ -45,7 +48,8 @@ impl Worker {
     /// Reads the clock and picks up changed settings: once per batch.
     pub fn tick(&mut self, core: &Core) {
         self.now_ms = core.clock.now_us() / 1000;
-        self.mono_ms = core.clock.monotonic_us() / 1000;
+        self.stamp_us = core.clock.monotonic_us();
+        self.mono_ms = self.stamp_us / 1000;
         if core.config.version() != self.config_version {
             self.config_version = core.config.version();
             self.config = core.config.load();

@@ -67,6 +67,20 @@ impl Keyspace {
         self.shards[shard].0.try_lock_for(patience)
     }
 
+    /// Brings the bucket of a key into the cache, unless its shard is busy.
+    pub fn prefetch_bucket(&self, db: usize, key: &Key<'_>) {
+        if let Some(shard) = self.try_lock_one(usize::from(key.shard)) {
+            shard.dbs[db].table.prefetch(key.hash);
+        }
+    }
+
+    /// Brings the entry of a key into the cache, unless its shard is busy; after [`Keyspace::prefetch_bucket`].
+    pub fn prefetch_entry(&self, db: usize, key: &Key<'_>) {
+        if let Some(shard) = self.try_lock_one(usize::from(key.shard)) {
+            shard.dbs[db].table.prefetch_item(key.hash);
+        }
+    }
+
     /// Holds nothing yet.
     pub fn locked_none(&self) -> Locked<'_> {
         Locked { keyspace: self, held: Held::None }

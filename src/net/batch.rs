@@ -62,6 +62,7 @@ pub fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]
     conn.client.last_ms.store(worker.mono_ms, Ordering::Relaxed);
     let mut known = SmallVec::new();
     look_up(core, &batch, &mut known);
+    prefetch(core, state.session.db, &known);
     let mut ran = Fed::Nothing;
     for (request, (entry, key)) in batch.requests.iter().zip(known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
@@ -141,6 +142,16 @@ fn look_up<'k>(core: &'k Core, batch: &Batch<'k>, known: &mut Known<'k>) {
         last = Some((name, entry));
         let key = argv.get(1).filter(|_| entry.single_key).map(|k| core.keyspace.key(k));
         known.push((entry.subcommands.is_empty().then_some(entry), key));
+    }
+}
+
+/// Brings what several commands will look at into the cache: all buckets first, so that their misses overlap, and
+/// then all entries.
+fn prefetch(core: &Core, db: usize, known: &Known<'_>) {
+    let keys = || known.iter().filter_map(|(_, key)| key.as_ref());
+    if keys().nth(1).is_some() {
+        keys().for_each(|key| core.keyspace.prefetch_bucket(db, key));
+        keys().for_each(|key| core.keyspace.prefetch_entry(db, key));
     }
 }
 

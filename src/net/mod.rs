@@ -6,3 +6,4 @@ pub mod deliver;
 pub mod listener;
 pub mod stream;
 pub mod thread;
+pub mod tls;
