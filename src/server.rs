@@ -107,18 +107,13 @@ impl Server {
         }
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
-<<<<<<< HEAD
-        self.listen(&spread)?;
-        self.load().await?;
-=======
         ports::open(&self.core, &spread)?;
->>>>>>> 9713d67 (TLS listeners)
+        self.load().await?;
         tracing::info!("Ready to accept connections tcp");
         self.wait_for_the_end().await?;
         tracing::info!("bye bye...");
         Ok(())
     }
-<<<<<<< HEAD
 
     /// Reads the data, on a thread of its own: meanwhile clients are told to wait. Then persistence begins its work.
     async fn load(&self) -> io::Result<()> {
@@ -166,44 +161,6 @@ impl Server {
             })?;
         }
     }
-
-    fn listen(&self, spread: &Spread) -> io::Result<()> {
-        let config = self.core.config.load();
-        for address in config.bind.0.iter().filter(|_| config.port > 0) {
-            let address = address.to_string();
-            let optional = address.starts_with('-');
-            let bare = address.trim_start_matches('-');
-            let ip: IpAddr = match bare {
-                "*" => IpAddr::from([0, 0, 0, 0]),
-                "::*" => IpAddr::from([0u16; 8]),
-                other => other.parse().map_err(|_| io::Error::other(format!("cannot bind to '{other}'")))?,
-            };
-            match listener::bind_tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
-                Ok(socket) => {
-                    let accept = listener::accept_tcp(self.core.clone(), socket, None, spread.clone());
-                    tokio::spawn(accept);
-                }
-                Err(_) if optional => {}
-                Err(error) => {
-                    tracing::warn!(
-                        "Could not create server TCP listening socket {bare}:{}: {error}",
-                        config.port
-                    );
-                    tracing::warn!("Failed listening on port {} (tcp), aborting.", config.port);
-                    return Err(error);
-                }
-            }
-        }
-        if !config.unixsocket.is_empty() {
-            let path = config.unixsocket.to_string();
-            let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-            let socket = listener::bind_unix(&path, mode, config.tcp_backlog)?;
-            tokio::spawn(listener::accept_unix(self.core.clone(), socket, path, spread.clone()));
-        }
-        Ok(())
-    }
-=======
->>>>>>> 9713d67 (TLS listeners)
 }
 
 /// What operators and their tools look for first in the log.
