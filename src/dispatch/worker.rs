@@ -38,9 +38,18 @@ impl Worker {
         let (config, config_version) = (core.config.load(), core.config.version());
         let notify = config.notify_keyspace_events;
         let limits = config.limits();
-        let mut worker =
-            Worker { engine: None, id, limits, config, config_version, now_ms: 0, mono_ms: 0,
-            stamp_us: 0, rng, notify };
+        let mut worker = Worker {
+            engine: None,
+            id,
+            limits,
+            config,
+            config_version,
+            now_ms: 0,
+            mono_ms: 0,
+            stamp_us: 0,
+            rng,
+            notify,
+        };
         worker.tick(core);
         worker
     }

@@ -43,16 +43,17 @@ fn bind_all(
     for address in &config.bind.0 {
         let address = address.to_string();
         let bare = address.trim_start_matches('-');
-        let bound = resolve(bare).and_then(|ip| {
-            listener::bind_tcp(SocketAddr::new(ip, port), config.tcp_backlog)
-        });
+        let bound =
+            resolve(bare).and_then(|ip| listener::bind_tcp(SocketAddr::new(ip, port), config.tcp_backlog));
         match bound {
             Ok(socket) => {
                 tokio::spawn(listener::accept_tcp(core.clone(), socket, tls.cloned(), spread.clone()));
             }
             Err(_) if address.starts_with('-') => {}
             Err(error) => {
-                tracing::warn!("Warning: Could not create server TCP listening socket {bare}:{port}: {error}");
+                tracing::warn!(
+                    "Warning: Could not create server TCP listening socket {bare}:{port}: {error}"
+                );
                 tracing::warn!("Failed listening on port {port} ({what}), aborting.");
                 return Err(error);
             }
