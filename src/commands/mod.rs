@@ -3,6 +3,7 @@
 pub(crate) mod prelude;
 pub(crate) mod scan_args;
 
+pub mod bitmaps;
 pub mod config;
 pub mod connection;
 pub mod debug;
@@ -10,6 +11,7 @@ pub mod expire;
 pub mod geo;
 mod geo_search;
 pub mod hashes;
+pub mod hll;
 pub mod info;
 pub mod keys;
 pub mod lists;
@@ -21,6 +23,10 @@ pub mod scripting;
 pub mod sort;
 pub mod set_algebra;
 pub mod sets;
+pub mod streams;
+mod streams_groups;
+mod streams_info;
+mod streams_read;
 pub mod strings;
 pub mod transactions;
 pub mod zsets;
@@ -32,6 +38,7 @@ use crate::dispatch::spec::Command;
 
 /// All families, in the order of the table.
 pub const FAMILIES: &[&[Command]] = &[
+    bitmaps::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
@@ -39,6 +46,7 @@ pub const FAMILIES: &[&[Command]] = &[
     geo::COMMANDS,
     geo_search::COMMANDS,
     hashes::COMMANDS,
+    hll::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
     lists::COMMANDS,
@@ -50,6 +58,10 @@ pub const FAMILIES: &[&[Command]] = &[
     sort::COMMANDS,
     set_algebra::COMMANDS,
     sets::COMMANDS,
+    streams::COMMANDS,
+    streams_groups::COMMANDS,
+    streams_info::COMMANDS,
+    streams_read::COMMANDS,
     strings::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,

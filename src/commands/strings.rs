@@ -2,7 +2,8 @@
 
 use crate::commands::expire::{self, Unit};
 use crate::commands::prelude::*;
-use crate::dispatch::access::{Expiry, Text};
+use crate::dispatch::access::{Expiry, Text, text};
+use crate::util::lcs::{self, Lcs, LcsError};
 use crate::util::number::LongDouble;
 
 /// The family's rows.
@@ -18,6 +19,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("incr", incr).arity(2).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(RW | ACCESS | UPDATE, 1)]).doc("string", "1.0.0", "O(1)", "Adds one to an integer; a missing key counts as 0.", "key:key@0"),
     Command::new("incrby", incrby).arity(3).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(RW | ACCESS | UPDATE, 1)]).doc("string", "1.0.0", "O(1)", "Adds a number to an integer; a missing key counts as 0.", "key:key@0 increment:int"),
     Command::new("incrbyfloat", incrbyfloat).arity(3).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(RW | ACCESS | UPDATE, 1)]).doc("string", "2.6.0", "O(1)", "Adds a floating-point number to a number; a missing key counts as 0.", "key:key@0 increment:dbl"),
+    Command::new("lcs", lcs).arity(-3).flags(READONLY).acl(STRING).keys(&[range(RO | ACCESS, 1, 1, 1)]).doc("string", "7.0.0", "O(N*M) for strings of N and M bytes", "Finds the longest common subsequence of two strings.", "key1:key@0 key2:key@0 [LEN] [IDX] [MINMATCHLEN min-match-len:int] [WITHMATCHLEN]"),
     Command::new("mget", mget).arity(-2).flags(READONLY | FAST).acl(STRING).keys(&[range(RO | ACCESS, 1, -1, 1)]).tips(&["request_policy:multi_shard"]).doc("string", "1.0.0", "O(N) where N is the number of keys to retrieve.", "Gets the strings at several keys at once.", "key:key@0..."),
     Command::new("mset", mset).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[range(OW | UPDATE, 1, -1, 2)]).tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]).doc("string", "1.0.1", "O(N) where N is the number of keys to set.", "Sets several strings at once.", "data{key:key@0 value:str}..."),
     Command::new("msetnx", msetnx).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[range(OW | INSERT, 1, -1, 2)]).doc("string", "1.0.1", "O(N) where N is the number of keys to set.", "Sets several strings at once, unless one of the keys exists.", "data{key:key@0 value:str}..."),
@@ -435,4 +437,87 @@ fn msetnx(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     }
     out.flag(free);
     Ok(())
+}
+
+/// What LCS is asked for.
+#[derive(Default)]
+struct LcsOptions {
+    len: bool,
+    idx: bool,
+    with_len: bool,
+    min_len: u64,
+}
+
+impl LcsOptions {
+    fn parse(args: &mut Args<'_>) -> Result<LcsOptions> {
+        let mut o = LcsOptions::default();
+        while args.left() > 0 {
+            if args.word("IDX") {
+                o.idx = true;
+            } else if args.word("LEN") {
+                o.len = true;
+            } else if args.word("WITHMATCHLEN") {
+                o.with_len = true;
+            } else if args.left() > 1 && args.word("MINMATCHLEN") {
+                o.min_len = u64::try_from(args.int()?).unwrap_or(0);
+            } else {
+                return Err(error::SYNTAX);
+            }
+        }
+        if o.len && o.idx {
+            return Err(Error::new("ERR If you want both the length and indexes, please just use IDX."));
+        }
+        Ok(o)
+    }
+}
+
+fn lcs(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let keys = [ctx.key(args.next()?), ctx.key(args.next()?)];
+    let strings = keys.iter().all(|key| !matches!(ctx.view(key).map(text), Some(None)));
+    if !strings {
+        return Err(Error::new("ERR The specified keys must contain string values"));
+    }
+    let options = LcsOptions::parse(args)?;
+    let limit = u64::try_from(ctx.config().proto_max_bulk_len).unwrap_or(u64::MAX);
+    let empty = Text::Bytes(b"");
+    let [a, b] = keys.each_ref().map(|key| ctx.seen(key).and_then(text).unwrap_or(empty));
+    let (mut a_digits, mut b_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let (a, b) = (a.bytes(&mut a_digits), b.bytes(&mut b_digits));
+    if options.len {
+        out.int(lcs::length(a, b, limit).map_err(lcs_error)?.into());
+        return Ok(());
+    }
+    let lcs = Lcs::new(a, b, limit).map_err(lcs_error)?;
+    if !options.idx {
+        out.bulk(&lcs.subsequence());
+        return Ok(());
+    }
+    let matches = lcs.matches(options.min_len);
+    out.map(2);
+    out.bulk(b"matches");
+    out.array(matches.len());
+    for run in matches {
+        out.array(if options.with_len { 3 } else { 2 });
+        for (first, last) in [run.a, run.b] {
+            out.array(2);
+            out.int(first.into());
+            out.int(last.into());
+        }
+        if options.with_len {
+            out.int(run.len().into());
+        }
+    }
+    out.bulk(b"len");
+    out.int(lcs.length().into());
+    Ok(())
+}
+
+fn lcs_error(error: LcsError) -> Error {
+    Error::new(match error {
+        LcsError::TooLong => "ERR String too long for LCS",
+        LcsError::ExceedsLimit => {
+            "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len"
+        }
+        LcsError::NoMemory => "ERR Insufficient memory, failed allocating transient memory for LCS",
+    })
 }

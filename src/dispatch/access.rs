@@ -68,7 +68,7 @@ impl Text<'_> {
 }
 
 /// The text of a view that is a string.
-fn text<'v>(view: View<'v, Value>) -> Option<Text<'v>> {
+pub(crate) fn text<'v>(view: View<'v, Value>) -> Option<Text<'v>> {
     match view {
         View::Str(bytes) => Some(Text::Bytes(bytes)),
         View::Int(n) => Some(Text::Int(n)),

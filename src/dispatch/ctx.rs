@@ -204,6 +204,19 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// `n` changes that neither WATCH nor waiting clients see: what consumer groups know about a stream.
+    pub fn changed_unseen(&mut self, n: u64) {
+        self.fx.dirty += n;
+    }
+
+    /// Lets the clients that wait for a key look at it again, though it has not changed.
+    pub fn wake(&mut self, key: &Key<'_>) {
+        let db = self.session.db;
+        if self.data(key).waiters.has(key.name) {
+            self.fx.ready.push((db, key.name.into()));
+        }
+    }
+
     /// A change without an event of its own, in the selected database.
     pub fn touched(&mut self, n: u64, key: &Key<'_>) {
         self.touched_in(self.session.db, n, key);
