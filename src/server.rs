@@ -22,6 +22,7 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::dispatch::core::{Core, Reaper};
 use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
+use crate::dispatch::upkeep::{self, Upkeep};
 use crate::dispatch::worker::Worker;
 use crate::keyspace::Keyspace;
 use crate::log::Log;
@@ -84,6 +85,7 @@ impl Server {
             loading: AtomicBool::new(true),
             memory_full: AtomicBool::new(false),
             scripts: Scripts::default(),
+            upkeep: Upkeep::default(),
             reaper: Reaper::start()?,
         };
         Ok(Server { core: Arc::new(core), threads })
@@ -105,6 +107,7 @@ impl Server {
             start_thread(self.core.clone(), id, receiver)?;
             senders.push(sender);
         }
+        upkeep::start(&self.core, self.threads, Rng::from_os()?)?;
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
         ports::open(&self.core, &spread)?;

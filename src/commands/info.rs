@@ -152,7 +152,8 @@ fn memory(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "maxmemory_human": human_bytes(config.maxmemory as u64),
         "maxmemory_policy": String::from_utf8_lossy(&config.get(&[b"maxmemory-policy"]).remove(0).1),
         "mem_allocator": "jemalloc-5.3.0",
-        "lazyfree_pending_objects": 0,
+        "lazyfree_pending_objects": ctx.core.reaper.counts().pending.load(Ordering::Acquire),
+        "lazyfreed_objects": ctx.core.reaper.counts().done.load(Ordering::Acquire),
     )
 }
 
@@ -174,6 +175,8 @@ fn stats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "rejected_connections": s.rejected_connections.load(Ordering::Relaxed),
         "expired_subkeys": s.sum(|t| &t.expired_fields),
         "expired_keys": s.sum(|t| &t.expired),
+        "expired_stale_perc": format_args!("{:.2}", ctx.core.upkeep.stale_ppm.load(Ordering::Relaxed) as f64 / 10_000.0),
+        "expired_time_cap_reached_count": ctx.core.upkeep.capped.load(Ordering::Relaxed),
         "evicted_keys": s.sum(|t| &t.evicted),
         "keyspace_hits": s.sum(|t| &t.hits),
         "keyspace_misses": s.sum(|t| &t.misses),

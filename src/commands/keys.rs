@@ -1,8 +1,5 @@
 //! What can be done to a key whatever its type? Remove, rename, copy, move, look at it, and walk over all of them.
 
-use std::sync::atomic::Ordering;
-
-use crate::commands::object::encoding;
 use crate::commands::prelude::*;
 use crate::commands::scan_args::{self, ScanArgs, Walked};
 use crate::dispatch::access::kind_of;
@@ -99,7 +96,7 @@ pub const COMMANDS: &[Command] = &[
             "key:key@0 newkey:key@1",
         ),
     Command::new("copy", copy)
-        .lock(Lock::Ask(other_db))
+        .lock(Lock::Ask(copy_need))
         .arity(-3)
         .flags(WRITE | DENYOOM)
         .acl(KEYSPACE)
@@ -112,7 +109,7 @@ pub const COMMANDS: &[Command] = &[
             "source:key@0 destination:key@1 [DB destination-db:int] [REPLACE]",
         ),
     Command::new("move", move_)
-        .lock(Lock::Ask(other_db))
+        .lock(Lock::Ask(move_need))
         .arity(3)
         .flags(WRITE | FAST)
         .acl(KEYSPACE)
@@ -198,9 +195,22 @@ pub const COMMANDS: &[Command] = &[
         ),
 ];
 
-/// A client that waits for a key in the target database may need any shard to be served.
-fn other_db(core: &Core, _: &[&[u8]]) -> LockNeed {
-    if core.clients.blocked.load(Ordering::Acquire) > 0 { LockNeed::All } else { LockNeed::Keys }
+/// Clients may wait for the key in the database that COPY writes to.
+fn copy_need(core: &Core, argv: &[&[u8]]) -> LockNeed {
+    let options = argv.windows(2).skip(3);
+    // Several times DB: the last one counts, but one of them that is no number is refused beforehand.
+    let dbs = options.filter(|pair| pair[0].eq_ignore_ascii_case(b"DB")).map(|pair| pair[1]);
+    dbs.last().map_or(LockNeed::Keys, |db| keys_in(core, db))
+}
+
+/// Clients may wait for the key in the database that MOVE writes to.
+fn move_need(core: &Core, argv: &[&[u8]]) -> LockNeed {
+    argv.get(2).map_or(LockNeed::Keys, |db| keys_in(core, db))
+}
+
+fn keys_in(core: &Core, db: &[u8]) -> LockNeed {
+    let db = number::parse_i64(db).and_then(|db| usize::try_from(db).ok());
+    db.filter(|db| *db < core.keyspace.databases()).map_or(LockNeed::Keys, LockNeed::KeysIn)
 }
 
 fn del(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

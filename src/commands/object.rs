@@ -1,9 +1,7 @@
 //! How is a key's value kept? OBJECT.
 
 use crate::commands::prelude::*;
-use crate::dispatch::access::lfu;
-use crate::ds::entry::View;
-use crate::keyspace::Slot;
+use crate::keyspace::evict::lfu;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[Command::container("object", OBJECT).doc(
@@ -57,22 +55,6 @@ const OBJECT: &[Command] = &[
         .tips(&["nondeterministic_output"])
         .doc("generic", "2.2.3", "O(1)", "Tells how many seconds ago a key was used.", "key:key@0"),
 ];
-
-/// Longest text, and longest text and key together, of a string that is reported as "embstr".
-const EMBSTR: (usize, usize) = (44, 41);
-
-/// The encoding of an entry's value as Redis names it. Strings are embedded there when an object with a 16-byte
-/// head, a key and a text of at most so many bytes fits into 64.
-pub(crate) fn encoding(slot: &Slot) -> &'static str {
-    match slot.view() {
-        View::Int(_) => "int",
-        View::Value(value) => value.encoding(),
-        View::Str(bytes) => {
-            let short = bytes.len() <= EMBSTR.0 && bytes.len() + slot.key().len() <= EMBSTR.1;
-            if short && !slot.raw() { "embstr" } else { "raw" }
-        }
-    }
-}
 
 const HELP: &[&str] = &[
     "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::commands::prelude::*;
 use crate::config::values::OnSignal;
-use crate::dispatch::access::lfu;
+use crate::keyspace::evict::lfu;
 use crate::persist::rdb::decode::{self, Making};
 use crate::persist::rdb::encode::Encoder;
 use crate::persist::{Child, load, rdb, save as saving, shutdown as ending};

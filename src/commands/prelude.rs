@@ -11,14 +11,19 @@ pub(crate) use crate::keyspace::Key;
 pub(crate) use crate::keyspace::event;
 pub(crate) use crate::resp::reply::Reply;
 
-/// The encoding of an entry, as OBJECT ENCODING names it.
+/// Longest text, and longest text and key together, of a string that is reported as "embstr".
+const EMBSTR: (usize, usize) = (44, 41);
+
+/// The encoding of an entry's value as OBJECT ENCODING names it. Strings are embedded there when an object with a
+/// 16-byte head, a key and a text of at most so many bytes fits into 64.
 pub(crate) fn encoding(slot: &Slot) -> &'static str {
     match slot.view() {
         View::Int(_) => "int",
-        // Redis embeds strings of up to 44 bytes that were set whole.
-        View::Str(bytes) if bytes.len() <= 44 && !slot.raw() => "embstr",
-        View::Str(_) => "raw",
         View::Value(value) => value.encoding(),
+        View::Str(bytes) => {
+            let short = bytes.len() <= EMBSTR.0 && bytes.len() + slot.key().len() <= EMBSTR.1;
+            if short && !slot.raw() { "embstr" } else { "raw" }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::{self, Result};
 use crate::keyspace::db::{Db, Shard, Slot};
 use crate::keyspace::effects::Garbage;
 use crate::keyspace::event;
+use crate::keyspace::evict::lfu;
 use crate::keyspace::key::Key;
 use crate::util::number;
 use crate::value::{Kind, Typed, Value};
@@ -117,17 +118,43 @@ impl Ctx<'_> {
         }
     }
 
-    /// The one place where a look-up decides that a key is gone: removes it, tells the log first, then everyone.
     fn expire_now(&mut self, db: usize, key: &Key<'_>) {
-        let Some(slot) = self.shard(key).remove(db, key) else { return };
+        if self.discard(db, key, self.config().lazyfree_lazy_expire, event::EXPIRED, "expired") {
+            self.stats.expired.add(1);
+        }
+    }
+
+    /// Evicts a key; false when it is not there any more, or has no expiry though it should.
+    pub(crate) fn evict(&mut self, db: usize, name: &[u8], volatile: bool) -> bool {
+        let key = self.key(name);
+        self.expire_if_due(db, &key);
+        let expires = self.shard(&key).db(db).get(&key).map(|slot| slot.expire().is_some());
+        if expires.is_none() || (volatile && expires == Some(false)) {
+            return false;
+        }
+        let lazy = self.config().lazyfree_lazy_eviction;
+        self.stats.evicted.add(1);
+        self.discard(db, &key, lazy, event::EVICTED, "evicted")
+    }
+
+    /// The one place where the server decides by itself that a key is gone: removes it, tells the log first, then
+    /// everyone.
+    fn discard(
+        &mut self,
+        db: usize,
+        key: &Key<'_>,
+        lazy: bool,
+        class: event::Class,
+        event: &'static str,
+    ) -> bool {
+        let Some(slot) = self.shard(key).remove(db, key) else { return false };
         self.fx.garbage.push(Garbage::Slot(slot));
-        let lazy = self.config().lazyfree_lazy_expire;
         self.log_before(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key.name]);
-        self.stats.expired.add(1);
         let dirty = self.fx.dirty;
-        self.changed_in(db, 1, key, event::EXPIRED, "expired");
+        self.changed_in(db, 1, key, class, event);
         // The command that found it is not the one that changed it.
         self.fx.dirty = dirty;
+        true
     }
 
     /// Tells the log, then everyone, that fields of a hash have expired and are gone.
@@ -546,34 +573,5 @@ impl Stamp {
         if item.lru() != stamp {
             item.touch(stamp);
         }
-    }
-}
-
-/// The access counter of LFU in 24 bits: 16 of minutes when it last decayed, 8 of a logarithmic counter.
-/// Source: the Redis documentation of its LFU mode (Morris counter, initial value 5).
-pub mod lfu {
-    /// Counter of a new key, so that it is not the first to go.
-    const INIT: u32 = 5;
-
-    /// The mark of a new entry.
-    pub fn fresh(minutes: u16) -> u32 {
-        u32::from(minutes) << 8 | INIT
-    }
-
-    /// The counter after the time that has passed: one less for each `decay` minutes.
-    pub fn decayed(mark: u32, minutes: u16, decay: u64) -> u32 {
-        let (then, counter) = ((mark >> 8) as u16, mark & 0xff);
-        let elapsed = u64::from(minutes.wrapping_sub(then));
-        let periods = elapsed.checked_div(decay).unwrap_or(0);
-        counter.saturating_sub(u32::try_from(periods).unwrap_or(u32::MAX))
-    }
-
-    /// The mark after one more access. `chance` is a random number.
-    pub fn touched(mark: u32, minutes: u16, decay: u64, factor: u64, chance: u64) -> u32 {
-        let counter = decayed(mark, minutes, decay);
-        let base = f64::from(counter.saturating_sub(INIT));
-        let p = 1.0 / (base * factor as f64 + 1.0);
-        let grow = counter < 255 && ((chance >> 11) as f64 / (1u64 << 53) as f64) < p;
-        u32::from(minutes) << 8 | (counter + u32::from(grow))
     }
 }

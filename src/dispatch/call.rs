@@ -13,6 +13,7 @@ use crate::dispatch::args::Args;
 use crate::dispatch::block;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode};
+use crate::dispatch::evict;
 use crate::dispatch::gate::{self, Request};
 use crate::dispatch::keys;
 use crate::dispatch::multi;
@@ -61,6 +62,9 @@ pub fn run<'a>(
             return Outcome::default();
         }
     };
+    if (worker.config.maxmemory > 0 || core.over_memory()) && !session.internal {
+        evict::make_room(core, worker);
+    }
     if let Err(error) = gate::check(&Request { core, worker, session, entry, argv }) {
         refuse(core, worker, session, Some(entry), &error, out);
         return Outcome::default();
@@ -104,10 +108,12 @@ fn lock<'a>(
     key: Option<Key<'a>>,
 ) -> Locked<'a> {
     let keyspace = &core.keyspace;
-    if let Some(key) = &key
-        && core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0
-    {
-        return keyspace.locked_key(key);
+    if let Some(key) = &key {
+        let locks = keyspace.locked_key(key);
+        // Who waits for this key has been counted before its shard was let go.
+        if core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            return locks;
+        }
     }
     let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
     if needs(core, session, entry, argv, &mut names).is_break() {
@@ -137,20 +143,24 @@ fn needs(
     argv: &[&[u8]],
     names: &mut Vec<(usize, Box<[u8]>)>,
 ) -> ControlFlow<()> {
-    let by_keys = match entry.row.lock {
+    let need = match entry.row.lock {
         Lock::All => return ControlFlow::Break(()),
         Lock::Walk => return ControlFlow::Continue(()),
         Lock::Queue => return multi_needs(core, session, names),
-        Lock::Ask(ask) => ask(core, argv) == LockNeed::Keys,
-        Lock::Keys => true,
+        Lock::Ask(ask) => ask(core, argv),
+        Lock::Keys => LockNeed::Keys,
     };
-    if !by_keys {
-        return ControlFlow::Break(());
-    }
+    let other = match need {
+        LockNeed::All => return ControlFlow::Break(()),
+        LockNeed::KeysIn(db) => Some(db),
+        LockNeed::Keys => None,
+    };
     let mut at = Vec::new();
     // Arguments that make no sense as keys are refused by the handler before it touches any.
     if keys::extract(entry.row, argv, &mut at).is_some() {
-        names.extend(at.iter().filter_map(|k| argv.get(k.index)).map(|k| (session.db, Box::from(*k))));
+        for name in at.iter().filter_map(|k| argv.get(k.index)) {
+            names.extend([Some(session.db), other].into_iter().flatten().map(|db| (db, Box::from(*name))));
+        }
     }
     ControlFlow::Continue(())
 }

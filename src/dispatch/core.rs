@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::client::Registry;
 use crate::config::live::Live;
@@ -10,6 +10,7 @@ use crate::config::table::Setting;
 use crate::config::{Config, SetError};
 use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
+use crate::dispatch::upkeep::Upkeep;
 use crate::keyspace::Keyspace;
 use crate::keyspace::effects::Garbage;
 use crate::log::Log;
@@ -54,6 +55,8 @@ pub struct Core {
     pub memory_full: AtomicBool,
     /// The scripts.
     pub scripts: Scripts,
+    /// The background thread.
+    pub upkeep: Upkeep,
     /// Frees big values off the data path.
     pub reaper: Reaper,
 }
@@ -129,6 +132,8 @@ pub struct Reaper {
 pub struct Freed {
     /// Not freed yet.
     pub pending: AtomicU64,
+    /// About how many bytes those are.
+    pub pending_bytes: AtomicUsize,
     /// Freed since the start, or since CONFIG RESETSTAT.
     pub done: AtomicU64,
 }
@@ -144,13 +149,19 @@ impl Reaper {
         let theirs = counts.clone();
         std::thread::Builder::new().name("reaper".into()).spawn(move || {
             for item in receiver {
-                let keys = item.keys() as u64;
+                let (keys, bytes) = (item.keys() as u64, item.memory());
                 drop(item);
+                theirs.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
                 theirs.pending.fetch_sub(keys, Ordering::AcqRel);
                 theirs.done.fetch_add(keys, Ordering::AcqRel);
             }
         })?;
         Ok(Reaper { queue, counts })
+    }
+
+    /// About how many bytes it has left to free.
+    pub fn pending_bytes(&self) -> usize {
+        self.counts.pending_bytes.load(Ordering::Acquire)
     }
 
     /// What it has done and has left to do.
@@ -162,6 +173,7 @@ impl Reaper {
         for item in garbage {
             if item.effort() > SMALL {
                 self.counts.pending.fetch_add(item.keys() as u64, Ordering::AcqRel);
+                self.counts.pending_bytes.fetch_add(item.memory(), Ordering::AcqRel);
                 // The thread lives as long as the sender.
                 let _ = self.queue.send(item);
             }

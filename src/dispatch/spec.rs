@@ -251,6 +251,8 @@ pub enum Lock {
 pub enum LockNeed {
     /// The shards of the extracted keys.
     Keys,
+    /// The same; the keys may become ready in this database too.
+    KeysIn(usize),
     /// Every shard.
     All,
 }

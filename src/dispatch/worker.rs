@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::values::Events;
 use crate::dispatch::core::Core;
+use crate::dispatch::evict::Evictor;
 use crate::script::engine::Engine;
 use crate::util::rng::Rng;
 use crate::value::Limits;
@@ -26,6 +27,8 @@ pub struct Worker {
     pub rng: Rng,
     /// Runs Lua, once a script has come.
     pub engine: Option<Box<Engine>>,
+    /// Evicts keys, once memory has been full.
+    pub evictor: Option<Box<Evictor>>,
     /// When values change their encoding.
     pub limits: Limits,
     /// Classes of keyspace events that are published.
@@ -40,6 +43,7 @@ impl Worker {
         let limits = config.limits();
         let mut worker = Worker {
             engine: None,
+            evictor: None,
             id,
             limits,
             config,

@@ -60,7 +60,10 @@ impl<A> Counting<A> {
 
     /// Live bytes of all threads together. A sum over counters that move meanwhile: exact when they rest.
     pub fn used(&self) -> usize {
-        let sum = self.stripes.iter().fold(0isize, |sum, stripe| sum.wrapping_add(stripe.0.load(Relaxed)));
+        // Stripes that no thread has been given yet are empty.
+        let given = NEXT.load(Relaxed) as usize;
+        let stripes = self.stripes[..given.min(STRIPES - 1)].iter().chain(self.stripes.last());
+        let sum = stripes.fold(0isize, |sum, stripe| sum.wrapping_add(stripe.0.load(Relaxed)));
         usize::try_from(sum).unwrap_or(0)
     }
 

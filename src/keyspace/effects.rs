@@ -31,6 +31,9 @@ pub enum Garbage {
     Table(Table<Slot>),
 }
 
+/// Elements that an estimate of memory looks at.
+const SAMPLES: usize = 5;
+
 impl Garbage {
     /// About how many allocations have to be freed.
     pub fn effort(&self) -> usize {
@@ -41,6 +44,18 @@ impl Garbage {
                 _ => 1,
             },
             Garbage::Table(table) => table.len(),
+        }
+    }
+
+    /// About how many bytes freeing it gives back. Of a table only the table itself is counted.
+    pub fn memory(&self) -> usize {
+        match self {
+            Garbage::Value(value) => value.memory(SAMPLES),
+            Garbage::Slot(slot) => match slot.view() {
+                View::Value(value) => slot.memory() + value.memory(SAMPLES),
+                _ => slot.memory(),
+            },
+            Garbage::Table(table) => table.memory(),
         }
     }
 

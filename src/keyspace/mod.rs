@@ -11,6 +11,8 @@
 pub mod db;
 pub mod effects;
 pub mod event;
+pub mod evict;
+pub mod expire;
 pub mod key;
 pub mod lock;
 pub mod waiter;

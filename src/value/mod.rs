@@ -133,6 +133,18 @@ impl Value {
         }
     }
 
+    /// Bytes that it owns; sets and hashes in tables are estimated from `samples` elements.
+    pub fn memory(&self, samples: usize) -> usize {
+        match self {
+            Value::Str(v) => v.capacity(),
+            Value::List(v) => v.memory(),
+            Value::Set(v) => v.memory(samples),
+            Value::Zset(v) => v.memory(),
+            Value::Hash(v) => v.memory(samples),
+            Value::Stream(v) => v.memory(),
+        }
+    }
+
     /// About how many allocations freeing it takes.
     pub fn effort(&self) -> usize {
         match self {

@@ -1,0 +1,162 @@
+//! How is memory kept below `maxmemory`? Keys are evicted before a command takes its locks, one at a time, by the
+//! thread that is about to run it; what takes too long goes on in the background.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::client::Session;
+use crate::client::registry::Client;
+use crate::config::choices::MaxmemoryPolicy;
+use crate::dispatch::block;
+use crate::dispatch::call;
+use crate::dispatch::core::Core;
+use crate::dispatch::ctx::Ctx;
+use crate::dispatch::worker::Worker;
+use crate::keyspace::evict::{self, Candidates, Moment};
+
+/// What a thread keeps to evict with.
+#[derive(Debug)]
+pub struct Evictor {
+    candidates: Candidates,
+    session: Session,
+}
+
+impl Evictor {
+    fn new() -> Self {
+        Evictor { candidates: Candidates::default(), session: nobody() }
+    }
+}
+
+/// A session of the server itself.
+pub(crate) fn nobody() -> Session {
+    Session::internal(Arc::new(Client::new(0, 0, String::new(), String::new(), -1, 0)))
+}
+
+/// Evictions between two looks at the clock.
+const ROUND: u32 = 16;
+
+/// Brings memory below `maxmemory` if it can, and keeps [`Core::over_memory`] true to how that went. Call it without
+/// holding any lock. False when it ran out of time; the background goes on then.
+pub fn make_room(core: &Core, worker: &mut Worker) -> bool {
+    let limit = usize::try_from(worker.config.maxmemory).unwrap_or(usize::MAX);
+    let mut outcome = Room::Enough;
+    if limit > 0 && used(core) > limit {
+        outcome = match worker.config.maxmemory_policy {
+            MaxmemoryPolicy::Noeviction => Room::None,
+            policy => evict(core, worker, policy, limit),
+        };
+    }
+    let full = outcome == Room::None;
+    if core.over_memory() != full {
+        core.memory_full.store(full, Ordering::Relaxed);
+    }
+    if outcome == Room::Later {
+        core.upkeep.wake();
+    }
+    outcome != Room::Later
+}
+
+/// Allocated bytes without those that are already on their way to be freed.
+fn used(core: &Core) -> usize {
+    crate::ALLOCATOR.used().saturating_sub(core.reaper.pending_bytes())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// The time is over, and there may be more to evict.
+    Later,
+    /// There is nothing left to evict.
+    None,
+}
+
+/// How long a command may be kept waiting, in microseconds, by `maxmemory-eviction-tenacity`: half a millisecond at
+/// 10, proportionally less below, 15 per cent more for each step above, and without end at 100.
+fn patience(tenacity: u32) -> u64 {
+    match tenacity {
+        0..=10 => 50 * u64::from(tenacity),
+        11..=99 => (500.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
+        _ => u64::MAX,
+    }
+}
+
+fn evict(core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, limit: usize) -> Room {
+    let began = core.clock.monotonic_us();
+    let patience = patience(worker.config.maxmemory_eviction_tenacity);
+    let mut evictor = worker.evictor.take().unwrap_or_else(|| Box::new(Evictor::new()));
+    evictor.candidates.begin(policy);
+    let mut evicted = 0;
+    let outcome = loop {
+        if used(core) <= limit {
+            break Room::Enough;
+        }
+        if !evictor.evict_one(core, worker, policy) {
+            break Room::None;
+        }
+        evicted += 1;
+        if evicted % ROUND == 0 && core.clock.monotonic_us().saturating_sub(began) > patience {
+            break Room::Later;
+        }
+    };
+    worker.evictor = Some(evictor);
+    outcome
+}
+
+impl Evictor {
+    /// Evicts one key; false when there is none that the policy allows.
+    fn evict_one(&mut self, core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy) -> bool {
+        let volatile = evict::only_volatile(policy);
+        loop {
+            if self.sample(core, worker, policy, volatile) == 0 {
+                return false;
+            }
+            // Candidates of earlier rounds may be gone by now.
+            while let Some(candidate) = self.candidates.best() {
+                let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())]);
+                let mut ctx =
+                    Ctx::new(core, &mut *worker, &mut self.session, locks, core.table.entry(0), None);
+                let gone = ctx.evict(candidate.db, &candidate.name, volatile);
+                block::settle(&mut ctx);
+                if gone {
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Enters some keys into the pool, one shard after the other from a random one on until there are enough. Returns
+    /// how many were looked at.
+    fn sample(&mut self, core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, volatile: bool) -> usize {
+        let moment = Moment { now_ms: worker.now_ms, lfu_decay: worker.config.lfu_decay_time.into() };
+        let want = worker.config.maxmemory_samples;
+        let shards = core.keyspace.shard_count();
+        let start = worker.rng.index(shards);
+        let mut seen = 0;
+        for i in 0..shards {
+            let mut shard = core.keyspace.lock_one((start + i) % shards);
+            for (index, db) in shard.dbs.iter_mut().enumerate() {
+                let (random, candidates, rng) =
+                    (worker.rng.next_u64(), &mut self.candidates, &mut worker.rng);
+                seen += evict::sample(db, random, want, volatile, &mut |slot| {
+                    let score = evict::score(policy, slot, moment, rng.next_u64());
+                    candidates.offer(score, index, slot.key());
+                });
+            }
+            if seen >= want {
+                break;
+            }
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_grows_with_tenacity() {
+        assert_eq!((patience(0), patience(10), patience(100)), (0, 500, u64::MAX));
+        assert!((11..=99).all(|t| patience(t) > patience(t - 1)));
+    }
+}

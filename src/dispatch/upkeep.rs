@@ -1,0 +1,155 @@
+//! What is done without being asked? A thread of its own removes keys whose time is over, and goes on with evictions
+//! that took a command too long.
+//!
+//! The sweep follows the Redis documentation ("How Redis expires keys"): `hz` times a second it looks at some keys
+//! with an expiry in every shard and database, and stays where many of them are over, for a share of the time that
+//! `active-expire-effort` sets. A sweep that has fallen behind takes twice its share until it has caught up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::client::Session;
+use crate::dispatch::block;
+use crate::dispatch::call;
+use crate::dispatch::core::Core;
+use crate::dispatch::ctx::Ctx;
+use crate::dispatch::evict;
+use crate::dispatch::worker::Worker;
+use crate::keyspace::expire::{self, Looked};
+use crate::util::rng::Rng;
+
+/// The background thread's bell and its counters.
+#[derive(Debug, Default)]
+pub struct Upkeep {
+    bell: Condvar,
+    rung: Mutex<bool>,
+    /// Sweeps that ran out of time.
+    pub capped: AtomicU64,
+    /// Of the keys with an expiry, how many are over and not removed, as a moving average: millionths.
+    pub stale_ppm: AtomicU64,
+}
+
+impl Upkeep {
+    /// Wakes the thread: there is something to do.
+    pub fn wake(&self) {
+        *self.rung.lock() = true;
+        self.bell.notify_one();
+    }
+
+    fn wait(&self, time: Duration) {
+        let mut rung = self.rung.lock();
+        if !*rung {
+            self.bell.wait_for(&mut rung, time);
+        }
+        *rung = false;
+    }
+}
+
+/// Starts the thread; `id` names its statistics. It ends when nobody else holds the core.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn start(core: &Arc<Core>, id: usize, rng: Rng) -> std::io::Result<()> {
+    let core = Arc::downgrade(core);
+    std::thread::Builder::new().name("upkeep".into()).spawn(move || run(&core, id, rng))?;
+    Ok(())
+}
+
+fn run(core: &Weak<Core>, id: usize, rng: Rng) {
+    let Some(worker) = core.upgrade().map(|core| Worker::new(id, &core, rng)) else { return };
+    let mut sweeper = Sweeper { worker, session: evict::nobody(), shard: 0, behind: false };
+    let mut last = 0;
+    while let Some(core) = core.upgrade() {
+        sweeper.worker.tick(&core);
+        if core.is_loading() {
+            core.upkeep.wait(Duration::from_millis(10));
+            continue;
+        }
+        while !evict::make_room(&core, &mut sweeper.worker) {}
+        let period = 1_000_000 / u64::from(sweeper.worker.config.hz.clamp(1, 500));
+        let now = core.clock.monotonic_us();
+        if now.saturating_sub(last) >= period && core.active_expire.load(Ordering::Relaxed) {
+            last = now;
+            sweeper.sweep(&core, period);
+        }
+        let took = core.clock.monotonic_us().saturating_sub(last);
+        let rest = period.saturating_sub(took).clamp(1000, period);
+        core.upkeep.wait(Duration::from_micros(rest));
+    }
+}
+
+/// Removes what is over.
+struct Sweeper {
+    worker: Worker,
+    session: Session,
+    /// Where a sweep goes on that ran out of time.
+    shard: usize,
+    behind: bool,
+}
+
+impl Sweeper {
+    /// One sweep, `period` microseconds after the last one.
+    fn sweep(&mut self, core: &Core, period: u64) {
+        let effort = u64::from(self.worker.config.active_expire_effort.saturating_sub(1));
+        let share = if self.behind { 50 + 4 * effort } else { 25 + 2 * effort };
+        let deadline = core.clock.monotonic_us() + period * share / 100;
+        let keys = 20 + 5 * effort as usize;
+        let tolerated = 10u64.saturating_sub(effort) as usize;
+        let (mut seen, mut gone) = (0, 0);
+        self.behind = false;
+        let shards = core.keyspace.shard_count();
+        for _ in 0..shards {
+            for db in 0..core.keyspace.databases() {
+                loop {
+                    let (looked, due) = self.step(core, self.shard, db, keys);
+                    (seen, gone) = (seen + looked.seen, gone + due);
+                    if looked.wrapped || due * 100 <= looked.seen * tolerated {
+                        break;
+                    }
+                    if core.clock.monotonic_us() >= deadline {
+                        core.upkeep.capped.fetch_add(1, Ordering::Relaxed);
+                        self.behind = true;
+                        self.note(core, seen, gone);
+                        return;
+                    }
+                }
+            }
+            self.shard = (self.shard + 1) % shards;
+        }
+        self.note(core, seen, gone);
+    }
+
+    fn note(&self, core: &Core, seen: usize, gone: usize) {
+        let now = (gone as u64 * 1_000_000).checked_div(seen as u64).unwrap_or(0);
+        let before = core.upkeep.stale_ppm.load(Ordering::Relaxed);
+        core.upkeep.stale_ppm.store((now + 19 * before) / 20, Ordering::Relaxed);
+    }
+
+    /// Looks at some keys of a database in a shard and removes those that are over. Returns how many those were.
+    fn step(&mut self, core: &Core, shard: usize, db: usize, keys: usize) -> (Looked, usize) {
+        let mut due = Vec::new();
+        let mut locks = core.keyspace.locked_some(&[shard as u16]);
+        let looked =
+            locks.with_shard(shard, |shard| expire::look(shard.db(db), self.worker.now_ms, keys, &mut due));
+        if due.is_empty() {
+            return (looked, 0);
+        }
+        // Whoever waits for one of the keys may need more shards to be told.
+        if core.clients.blocked.load(Ordering::Acquire) > 0 {
+            drop(locks);
+            let names: Vec<(usize, Box<[u8]>)> = due.iter().map(|name| (db, name.clone())).collect();
+            locks = call::lock_names(core, &names);
+        }
+        self.worker.tick(core);
+        let mut ctx = Ctx::new(core, &mut self.worker, &mut self.session, locks, core.table.entry(0), None);
+        for name in &due {
+            let key = ctx.key(name);
+            ctx.peek_in(db, &key);
+            block::settle(&mut ctx);
+        }
+        (looked, due.len())
+    }
+}
