@@ -19,7 +19,11 @@ pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     finish_unit(ctx, &mut outcome);
     if !ctx.fx.ready.is_empty() {
+        // After a long transaction or script, those who waited are served by the present time, and so a key may turn
+        // out to have expired.
+        ctx.worker.tick(ctx.core);
         serve_ready(ctx, &mut outcome);
+        finish_unit(ctx, &mut outcome);
     }
     if let Some(wait) = ctx.wait.take() {
         outcome.blocked = Some(enlist(ctx, wait));
