@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::client::session::ReplyMode;
 use crate::dispatch::call;
 use crate::dispatch::core::Core;
+use crate::dispatch::spec::{FOR_SUBSCRIBERS, PUBSUB};
 use crate::dispatch::table::Entry;
 use crate::error::Error;
 use crate::keyspace::Key;
@@ -177,18 +178,20 @@ fn run_one<'r>(
         connection::begin_wait(conn, now, &blocked);
         state.blocked = Some(blocked);
     }
-    match (before, state.session.reply_mode) {
-        (ReplyMode::Off, ReplyMode::Off) | (_, ReplyMode::SkipNext) => {
-            state.output.truncate(start);
-            if state.session.reply_mode == ReplyMode::SkipNext {
-                state.session.reply_mode = ReplyMode::Skip;
-            }
+    let silenced = match (before, state.session.reply_mode) {
+        (_, ReplyMode::SkipNext) => {
+            state.session.reply_mode = ReplyMode::Skip;
+            true
         }
         (ReplyMode::Skip, _) => {
-            state.output.truncate(start);
             state.session.reply_mode = ReplyMode::On;
+            true
         }
-        (_, ReplyMode::Off) => state.output.truncate(start),
-        _ => {}
+        (_, mode) => mode == ReplyMode::Off,
+    };
+    // Confirmations of subscriptions are messages, not replies.
+    let is_message = known.is_some_and(|(entry, _)| entry.row.is(PUBSUB | FOR_SUBSCRIBERS));
+    if silenced && !is_message {
+        state.output.truncate(start);
     }
 }
