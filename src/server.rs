@@ -19,7 +19,8 @@ use crate::commands::FAMILIES;
 use crate::config::file::Loaded;
 use crate::config::live::Live;
 use crate::config::{Config, REDIS_VERSION};
-use crate::dispatch::core::{Core, Reaper};
+use crate::dispatch::core::Core;
+use crate::dispatch::reaper::{self, Reaper};
 use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
 use crate::dispatch::upkeep::{self, Upkeep};
@@ -86,7 +87,7 @@ impl Server {
             memory_full: AtomicBool::new(false),
             scripts: Scripts::default(),
             upkeep: Upkeep::default(),
-            reaper: Reaper::start()?,
+            reaper: Reaper::default(),
         };
         Ok(Server { core: Arc::new(core), threads })
     }
@@ -107,6 +108,7 @@ impl Server {
             start_thread(self.core.clone(), id, receiver)?;
             senders.push(sender);
         }
+        reaper::start(&self.core)?;
         upkeep::start(&self.core, self.threads, Rng::from_os()?)?;
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);

@@ -76,6 +76,8 @@ fn config_set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 
 fn config_resetstat(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     ctx.core.stats.reset();
+    ctx.core.reaper.done.store(0, std::sync::atomic::Ordering::Release);
+    ctx.core.upkeep.capped.store(0, std::sync::atomic::Ordering::Relaxed);
     out.ok();
     Ok(())
 }

@@ -152,8 +152,8 @@ fn memory(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "maxmemory_human": human_bytes(config.maxmemory as u64),
         "maxmemory_policy": String::from_utf8_lossy(&config.get(&[b"maxmemory-policy"]).remove(0).1),
         "mem_allocator": "jemalloc-5.3.0",
-        "lazyfree_pending_objects": ctx.core.reaper.counts().pending.load(Ordering::Acquire),
-        "lazyfreed_objects": ctx.core.reaper.counts().done.load(Ordering::Acquire),
+        "lazyfree_pending_objects": ctx.core.reaper.pending.load(Ordering::Acquire),
+        "lazyfreed_objects": ctx.core.reaper.done.load(Ordering::Acquire),
     )
 }
 

@@ -449,14 +449,21 @@ fn flushall(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
 }
 
 fn flush(ctx: &mut Ctx<'_>, args: &mut Args<'_>, db: Option<usize>, out: &mut Reply<'_>) -> Result {
-    if args.left() > 0 && !args.word("ASYNC") && !args.word("SYNC") {
-        return Err(error::SYNTAX);
-    }
+    let asked = (args.word("ASYNC"), args.word("SYNC"));
     args.end()?;
+    let sync = match asked {
+        (false, false) => !ctx.config().lazyfree_lazy_user_flush,
+        (true, true) => return Err(error::SYNTAX),
+        (_, sync) => sync,
+    };
     let removed = ctx.empty(db);
     // It is in the log even if there was nothing to remove.
     ctx.fx.dirty += removed.max(1) as u64;
-    out.ok();
+    if sync {
+        ctx.wait_until_freed(out);
+    } else {
+        out.ok();
+    }
     Ok(())
 }
 

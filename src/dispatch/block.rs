@@ -25,12 +25,17 @@ pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
         serve_ready(ctx, &mut outcome);
         finish_unit(ctx, &mut outcome);
     }
-    if let Some(wait) = ctx.wait.take() {
-        outcome.blocked = Some(enlist(ctx, wait));
-    }
     if !ctx.fx.garbage.is_empty() {
         let garbage = std::mem::take(&mut ctx.fx.garbage);
         ctx.core.free_later(garbage);
+    }
+    if let Some(wait) = ctx.wait.take() {
+        let until_freed = wait.until_freed;
+        let blocked = enlist(ctx, wait);
+        if until_freed {
+            ctx.core.reaper.tell(blocked.waiter.clone());
+        }
+        outcome.blocked = Some(blocked);
     }
     outcome
 }
@@ -97,6 +102,16 @@ pub fn delist(core: &Core, waiter: &Arc<Waiter>) {
         let key = core.keyspace.key(name);
         core.keyspace.lock_one(usize::from(key.shard)).db(waiter.db).waiters.drop_waiter(name, waiter);
     }
+}
+
+/// Answers a client that waits for no key, unless it has given up.
+pub(crate) fn answer(core: &Core, waiter: &Arc<Waiter>, reply: Vec<u8>) {
+    if !waiter.claim() {
+        return;
+    }
+    forget(core, waiter);
+    let (to, ticket) = (waiter.client, waiter.ticket);
+    core.clients.mailbox(waiter.thread).post(Message::Served { to, ticket, reply });
 }
 
 fn forget(core: &Core, waiter: &Waiter) {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::client::Registry;
 use crate::config::live::Live;
 use crate::config::table::Setting;
 use crate::config::{Config, SetError};
+use crate::dispatch::reaper::Reaper;
 use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
 use crate::dispatch::upkeep::Upkeep;
@@ -119,67 +120,3 @@ impl Core {
         std::process::abort()
     }
 }
-
-/// Frees big values on a thread of its own.
-#[derive(Debug)]
-pub struct Reaper {
-    queue: std::sync::mpsc::Sender<Garbage>,
-    counts: Arc<Freed>,
-}
-
-/// What a [`Reaper`] has done, in keys.
-#[derive(Debug, Default)]
-pub struct Freed {
-    /// Not freed yet.
-    pub pending: AtomicU64,
-    /// About how many bytes those are.
-    pub pending_bytes: AtomicUsize,
-    /// Freed since the start, or since CONFIG RESETSTAT.
-    pub done: AtomicU64,
-}
-
-impl Reaper {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// When the system has no thread to give.
-    pub fn start() -> std::io::Result<Reaper> {
-        let (queue, receiver) = std::sync::mpsc::channel::<Garbage>();
-        let counts = Arc::new(Freed::default());
-        let theirs = counts.clone();
-        std::thread::Builder::new().name("reaper".into()).spawn(move || {
-            for item in receiver {
-                let (keys, bytes) = (item.keys() as u64, item.memory());
-                drop(item);
-                theirs.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);
-                theirs.pending.fetch_sub(keys, Ordering::AcqRel);
-                theirs.done.fetch_add(keys, Ordering::AcqRel);
-            }
-        })?;
-        Ok(Reaper { queue, counts })
-    }
-
-    /// About how many bytes it has left to free.
-    pub fn pending_bytes(&self) -> usize {
-        self.counts.pending_bytes.load(Ordering::Acquire)
-    }
-
-    /// What it has done and has left to do.
-    pub fn counts(&self) -> &Freed {
-        &self.counts
-    }
-
-    fn take(&self, garbage: Vec<Garbage>) {
-        for item in garbage {
-            if item.effort() > SMALL {
-                self.counts.pending.fetch_add(item.keys() as u64, Ordering::AcqRel);
-                self.counts.pending_bytes.fetch_add(item.memory(), Ordering::AcqRel);
-                // The thread lives as long as the sender.
-                let _ = self.queue.send(item);
-            }
-        }
-    }
-}
-
-/// Values of fewer elements are freed where they are.
-const SMALL: usize = 64;

@@ -17,7 +17,7 @@ use crate::log::entry::{Logged, encode_command};
 use crate::resp::reply::Reply;
 use crate::stats::ThreadStats;
 use crate::util::hash::Seed;
-use crate::value::Limits;
+use crate::value::{Kind, Limits};
 
 /// On whose behalf a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Wait {
     pub on_timeout: OnTimeout,
     /// The command to run again.
     pub argv: Vec<Box<[u8]>>,
+    /// It is no key that ends it: `+OK` comes when what the command removed has been freed.
+    pub until_freed: bool,
 }
 
 /// A client that is waiting, as its connection keeps it.
@@ -281,10 +283,30 @@ impl<'a> Ctx<'a> {
                 };
                 let deadline = (timeout_ms > 0).then(|| self.worker.mono_ms.saturating_add(timeout_ms));
                 let (keys, argv) = (owned(keys), owned(argv));
-                self.wait = Some(Wait { keys, touches, wish, deadline, on_timeout, argv });
+                let until_freed = false;
+                self.wait = Some(Wait { keys, touches, wish, deadline, on_timeout, argv, until_freed });
             }
             _ => on_timeout.write(out),
         }
+    }
+
+    /// Leaves the client waiting until what its command removed has been freed, or frees it now where nobody may
+    /// wait. Answers `+OK` then.
+    pub fn wait_until_freed(&mut self, out: &mut Reply<'_>) {
+        if !self.may_wait() || self.fx.garbage.is_empty() {
+            self.fx.garbage.clear();
+            out.ok();
+            return;
+        }
+        self.wait = Some(Wait {
+            keys: Vec::new(),
+            touches: Vec::new(),
+            wish: Wish { kind: Kind::String, or_gone: false },
+            deadline: None,
+            on_timeout: OnTimeout::Null,
+            argv: Vec::new(),
+            until_freed: true,
+        });
     }
 
     /// Sends a message to subscribers, once the command is done. Returns how many will hear it.

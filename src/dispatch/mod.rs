@@ -16,6 +16,7 @@ pub mod evict;
 pub mod gate;
 pub mod keys;
 pub mod multi;
+pub mod reaper;
 pub mod script;
 pub mod spec;
 pub mod table;

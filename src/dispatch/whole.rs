@@ -54,10 +54,9 @@ impl Ctx<'_> {
                 loop {
                     position = table.scan(position, &mut |slot| {
                         seen += 1;
-                        if is_due(slot, now) {
-                            due.push(Box::from(slot.key()));
-                        } else if keep(slot) {
-                            names.push(Box::from(slot.key()));
+                        if keep(slot) {
+                            let list = if is_due(slot, now) { &mut due } else { &mut names };
+                            list.push(Box::from(slot.key()));
                         }
                     });
                     rounds = rounds.saturating_sub(1);

@@ -43,7 +43,8 @@ impl Garbage {
                 View::Value(value) => value.effort(),
                 _ => 1,
             },
-            Garbage::Table(table) => table.len(),
+            // However few keys it has: emptying a database is done elsewhere, or while the client waits.
+            Garbage::Table(_) => usize::MAX,
         }
     }
 
