@@ -1,5 +1,6 @@
 //! Peregrine: a Redis-compatible in-memory server.
 
+pub mod boot;
 pub mod client;
 pub mod commands;
 pub mod config;

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::boot;
 use crate::client::Registry;
 use crate::commands::FAMILIES;
 use crate::config::file::Loaded;
@@ -126,10 +127,12 @@ impl Server {
         let (sender, done) = tokio::sync::oneshot::channel();
         spawn("loader", move || {
             // The receiver waits for this.
-            let _ = sender.send(load_data(&core));
+            let _ = sender.send(boot::load(&core));
         })?;
         done.await.map_err(io::Error::other)??;
         self.core.loading.store(false, Ordering::Release);
+        let core = self.core.clone();
+        spawn("log", move || core.persist.aof.keep(core.world()))?;
         let core = self.core.clone();
         spawn("saver", move || core.persist.work(core.world()))?;
         let core = self.core.clone();
@@ -199,25 +202,4 @@ fn start_thread(core: Arc<Core>, id: usize, accepted: mpsc::UnboundedReceiver<Ac
 /// Starts a thread that nobody waits for.
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name.into()).spawn(run).map(|_| ())
-}
-
-/// Reads the data that the last run left.
-fn load_data(core: &Core) -> io::Result<()> {
-    let began = core.clock.monotonic_us();
-    let config = core.config.load();
-    let path = config.dir.join(&config.dbfilename);
-    let mut locks = core.keyspace.locked_none();
-    let rules = persist::load::Rules::default();
-    match persist::load::snapshot_file(core.world(), &mut locks, &path, rules) {
-        Ok(false) => {}
-        Ok(true) => {
-            let took = core.clock.monotonic_us().saturating_sub(began) as f64 / 1e6;
-            tracing::info!("DB loaded from disk: {took:.3} seconds");
-        }
-        Err(bad) => {
-            tracing::error!("Fatal error loading the DB, check server logs. Exiting.");
-            return Err(io::Error::other(format!("cannot load {}: {bad}", path.display())));
-        }
-    }
-    Ok(())
 }

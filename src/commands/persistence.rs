@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::commands::prelude::*;
 use crate::config::values::OnSignal;
 use crate::keyspace::evict::lfu;
+use crate::persist::aof::rewrite;
 use crate::persist::rdb::decode::{self, Making};
 use crate::persist::rdb::encode::Encoder;
 use crate::persist::{Child, load, rdb, save as saving, shutdown as ending};
@@ -28,6 +29,11 @@ pub const COMMANDS: &[Command] = &[
         .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
         .lock(Lock::Walk)
         .doc("server", "1.0.0", "O(1)", "Saves all data to disk in the background.", "[SCHEDULE^3.2.2]"),
+    Command::new("bgrewriteaof", bgrewriteaof)
+        .arity(1)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+        .lock(Lock::Walk)
+        .doc("server", "1.0.0", "O(1)", "Makes the append-only file anew, in the background.", ""),
     Command::new("lastsave", lastsave)
         .arity(1)
         .flags(LOADING | STALE | FAST)
@@ -113,6 +119,32 @@ fn bgsave(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         Ok(false) => Err(SAVE_IN_PROGRESS),
         Err(_) => Err(FAILED),
     }
+}
+
+fn bgrewriteaof(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let world = ctx.core.world();
+    let persist = world.persist;
+    if persist.child() == Child::Aof {
+        return Err(Error::new("ERR Background append only file rewriting already in progress"));
+    }
+    if ctx.mode == Mode::Direct && persist.child() == Child::None {
+        match rewrite::begin(world) {
+            Ok(true) => {
+                out.simple("Background append only file rewriting started");
+                return Ok(());
+            }
+            Ok(false) => {}
+            Err(_) => {
+                return Err(Error::new(
+                    "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+                ));
+            }
+        }
+    }
+    rewrite::forgive(world);
+    persist.aof.scheduled.store(true, Ordering::Release);
+    out.simple("Background append only file rewriting scheduled");
+    Ok(())
 }
 
 fn lastsave(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

@@ -15,6 +15,7 @@ use crate::dispatch::upkeep::Upkeep;
 use crate::keyspace::Keyspace;
 use crate::keyspace::effects::Garbage;
 use crate::log::Log;
+use crate::persist::aof::rewrite;
 use crate::persist::{Persist, World};
 use crate::pubsub::PubSub;
 use crate::stats::Stats;
@@ -87,11 +88,13 @@ impl Core {
 
     /// The offset up to which the log is as safe as the settings ask: replies to earlier writes may be sent.
     pub fn log_safe(&self) -> u64 {
-        u64::MAX
+        self.persist.aof.safe()
     }
 
     /// Makes the log safe up to its present end.
-    pub async fn flush_log(&self) {}
+    pub async fn flush_log(&self) {
+        self.persist.aof.flush(self.world()).await;
+    }
 
     /// Puts changed settings into effect that are not simply read where they matter.
     ///
@@ -99,13 +102,18 @@ impl Core {
     /// When one of them cannot be; what had been done is undone.
     pub fn apply_settings(
         &self,
-        _old: &Config,
+        old: &Config,
         new: &Config,
         rows: &[&'static Setting],
     ) -> Result<(), SetError> {
         for row in rows.iter().filter(|row| row.name == "dir") {
             std::env::set_current_dir(&new.dir.0)
                 .map_err(|e| SetError::failed(row.name, &crate::config::values::reason(&e)))?;
+        }
+        if old.appendonly != new.appendonly && rewrite::turn(self.world(), new.appendonly).is_err() {
+            // The other settings may be back where they were: the directory is all that has an effect.
+            let _ = std::env::set_current_dir(&old.dir.0);
+            return Err(SetError::failed("appendonly", "Unable to turn on AOF. Check server logs."));
         }
         Ok(())
     }

@@ -104,6 +104,12 @@ impl Keyspace {
         Locked { keyspace: self, held }
     }
 
+    /// Locks everything, unless a shard cannot be had within `patience`.
+    pub fn locked_all_within(&self, patience: Duration) -> Option<Locked<'_>> {
+        let shards: Option<Vec<_>> = self.shards.iter().map(|s| s.0.try_lock_for(patience)).collect();
+        shards.map(|held| Locked { keyspace: self, held: Held::All(held) })
+    }
+
     /// Locks everything.
     pub fn locked_all(&self) -> Locked<'_> {
         Locked { keyspace: self, held: Held::All(self.shards.iter().map(|s| s.0.lock()).collect()) }

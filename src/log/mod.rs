@@ -15,7 +15,20 @@ use crate::log::entry::{Logged, encode_command};
 #[derive(Debug, Default)]
 struct Inner {
     pending: Vec<u8>,
+    /// Places in `pending` where a new file begins.
+    cuts: Vec<usize>,
     selected: Option<usize>,
+}
+
+/// What a reader has taken from the log and not dealt with yet.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Encoded commands.
+    pub bytes: Vec<u8>,
+    /// Places in them where a new file begins, ascending.
+    pub cuts: Vec<usize>,
+    /// The log's offset behind them.
+    pub end: u64,
 }
 
 /// The log.
@@ -31,9 +44,8 @@ impl Log {
     pub fn enable(&self, on: bool) {
         let mut inner = self.inner.lock();
         inner.selected = None;
-        if !on {
-            inner.pending.clear();
-        }
+        inner.pending.clear();
+        inner.cuts.clear();
         self.enabled.store(on, Ordering::Release);
     }
 
@@ -74,15 +86,31 @@ impl Log {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Takes what has been appended since the last call, and the offset behind it.
-    pub fn take(&self) -> (Vec<u8>, u64) {
+    /// Adds to `taken` what has been appended since the last call.
+    pub fn take(&self, taken: &mut Taken) {
         let mut inner = self.inner.lock();
-        (std::mem::take(&mut inner.pending), self.end())
+        let before = taken.bytes.len();
+        taken.cuts.extend(inner.cuts.drain(..).map(|cut| before + cut));
+        if before == 0 {
+            std::mem::swap(&mut taken.bytes, &mut inner.pending);
+        } else {
+            taken.bytes.append(&mut inner.pending);
+        }
+        taken.end = self.end();
     }
 
-    /// The next append names its database again: a new file begins.
-    pub fn forget_selected(&self) {
-        self.inner.lock().selected = None;
+    /// Bytes that nobody has taken yet.
+    pub fn waiting(&self) -> usize {
+        self.inner.lock().pending.len()
+    }
+
+    /// What is appended from now on belongs to a new file, in which the database is named again. Call it under all
+    /// locks, so that the cut is a moment of the data.
+    pub fn cut(&self) {
+        let mut inner = self.inner.lock();
+        inner.selected = None;
+        let at = inner.pending.len();
+        inner.cuts.push(at);
     }
 }
 
@@ -97,10 +125,28 @@ mod tests {
         let set = || Logged { db: 1, bytes: encode_command(&["SET", "k", "v"]) };
         log.append(&[set()]);
         let end = log.append(&[set(), set()]);
-        let (bytes, at) = log.take();
-        assert_eq!((at, bytes.len() as u64), (end, end));
-        let text = String::from_utf8(bytes).unwrap();
+        let mut taken = Taken::default();
+        log.take(&mut taken);
+        assert_eq!((taken.end, taken.bytes.len() as u64), (end, end));
+        let text = String::from_utf8(taken.bytes).unwrap();
         assert_eq!(text.matches("SELECT").count(), 1);
         assert!(text.contains("MULTI") && text.ends_with("EXEC\r\n"));
+    }
+
+    #[test]
+    fn a_cut_stays_where_it_was_made() {
+        let log = Log::default();
+        log.enable(true);
+        let set = || Logged { db: 1, bytes: encode_command(&["SET", "k", "v"]) };
+        let mut taken = Taken::default();
+        log.append(&[set()]);
+        log.take(&mut taken);
+        let first = log.append(&[set()]) as usize;
+        log.cut();
+        log.append(&[set()]);
+        log.take(&mut taken);
+        assert_eq!(taken.cuts, [first]);
+        // The new file names its database.
+        assert!(taken.bytes[first..].starts_with(b"*2\r\n$6\r\nSELECT"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::persist::{Child, World, save};
+use crate::persist::{Child, World, aof, save};
 
 /// After a save that failed, the next one is tried no sooner than this, in seconds.
 const RETRY: u64 = 5;
@@ -11,6 +11,11 @@ const RETRY: u64 = 5;
 pub fn tick(world: World<'_>) {
     let persist = world.persist;
     if persist.child() != Child::None || persist.ending.load(Ordering::Acquire) {
+        return;
+    }
+    if aof::rewrite::is_due(world) {
+        // It has told the log when it cannot.
+        let _ = aof::rewrite::begin(world);
         return;
     }
     if persist.save_scheduled.load(Ordering::Acquire) || emptied(world) || point_reached(world) {

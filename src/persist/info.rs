@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::persist::aof::State;
 use crate::persist::{Child, World};
 
 /// The lines of the section.
@@ -36,6 +37,7 @@ pub fn lines(world: World<'_>, loading: bool) -> Vec<(&'static str, String)> {
         ("rdb_last_load_keys_expired", num(&status.loaded[0])),
         ("rdb_last_load_keys_loaded", num(&status.loaded[1])),
     ];
+    lines.extend(append_only(world, child));
     if loading {
         lines.extend(progress(world));
     }
@@ -59,4 +61,41 @@ fn progress(world: World<'_>) -> Vec<(&'static str, String)> {
         ("loading_loaded_perc", format!("{percent:.2}")),
         ("loading_eta_seconds", eta.to_string()),
     ]
+}
+
+/// The append-only file.
+fn append_only(world: World<'_>, child: Child) -> Vec<(&'static str, String)> {
+    let aof = &world.persist.aof;
+    let rewrites = &aof.rewrites;
+    let ok = |good: bool| if good { "ok" } else { "err" }.to_owned();
+    let busy = child == Child::Aof;
+    let began = world.persist.status.began.load(Ordering::Acquire);
+    let current = if busy { world.now_s().saturating_sub(began).to_string() } else { "-1".to_owned() };
+    let scheduled = aof.scheduled.load(Ordering::Acquire);
+    let mut lines = vec![
+        ("aof_enabled", u8::from(aof.state() != State::Off).to_string()),
+        ("aof_rewrite_in_progress", u8::from(busy).to_string()),
+        ("aof_rewrite_scheduled", u8::from(scheduled).to_string()),
+        ("aof_last_rewrite_time_sec", rewrites.last_took.load(Ordering::Acquire).to_string()),
+        ("aof_current_rewrite_time_sec", current),
+        ("aof_last_bgrewrite_status", ok(rewrites.last_ok.load(Ordering::Acquire))),
+        ("aof_rewrites", rewrites.count.load(Ordering::Acquire).to_string()),
+        ("aof_rewrites_consecutive_failures", rewrites.failures.load(Ordering::Acquire).to_string()),
+        ("aof_last_write_status", ok(aof.writes_well())),
+        ("aof_last_cow_size", "0".to_owned()),
+        ("module_fork_in_progress", "0".to_owned()),
+        ("module_fork_last_cow_size", "0".to_owned()),
+    ];
+    if aof.state() != State::Off {
+        let (length, base) = aof.lengths();
+        lines.extend([
+            ("aof_current_size", length.to_string()),
+            ("aof_base_size", base.to_string()),
+            ("aof_pending_rewrite", u8::from(scheduled).to_string()),
+            ("aof_buffer_length", aof.backlog(world.log).to_string()),
+            ("aof_pending_bio_fsync", "0".to_owned()),
+            ("aof_delayed_fsync", "0".to_owned()),
+        ]);
+    }
+    lines
 }

@@ -4,6 +4,7 @@
 //! One background task writes a file at a time ([`Child`]), as Redis has one child process at a time. It runs on the
 //! saver's thread, which takes [`Job`]s; `cron` decides ten times a second whether one is due.
 
+pub mod aof;
 pub mod cron;
 pub mod disk;
 pub mod info;
@@ -25,6 +26,7 @@ use crate::config::live::Live;
 use crate::error::Error;
 use crate::keyspace::Keyspace;
 use crate::log::Log;
+use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, RealDisk};
 use crate::persist::snapshot::{Snapshot, Stopper};
 use crate::stats::Stats;
@@ -80,6 +82,8 @@ const MISCONF_SNAPSHOT: Error = Error::new(
 pub enum Job {
     /// Save a snapshot as the snapshot file.
     Save(Snapshot),
+    /// Make a snapshot the base of the append-only file.
+    Rewrite(Snapshot),
 }
 
 /// Counts and times that INFO tells; unix seconds, and -1 for "never".
@@ -109,6 +113,8 @@ pub struct Status {
 pub struct Persist {
     /// Where files are.
     pub disk: Arc<dyn Disk>,
+    /// The append-only file.
+    pub aof: Aof,
     /// What INFO tells.
     pub status: Status,
     child: AtomicU8,
@@ -138,6 +144,7 @@ impl Persist {
         let (jobs, receiver) = channel();
         Persist {
             disk,
+            aof: Aof::default(),
             status: Status {
                 saved_changes: 0.into(),
                 last_save: now_s.into(),
@@ -200,13 +207,17 @@ impl Persist {
 
     /// True when something could not be written: look closer with [`Persist::refusal`]. Asked before every write.
     pub fn has_failed(&self) -> bool {
-        !self.status.last_ok.load(Ordering::Relaxed)
+        !self.status.last_ok.load(Ordering::Relaxed) || self.aof.has_failed()
     }
 
     /// Why writes are refused, if they are.
     pub fn refusal(&self, config: &Config) -> Option<Error> {
         let snapshots = config.stop_writes_on_bgsave_error && !config.save.0.is_empty();
-        (snapshots && !self.status.last_ok.load(Ordering::Acquire)).then_some(MISCONF_SNAPSHOT)
+        if snapshots && !self.status.last_ok.load(Ordering::Acquire) {
+            return Some(MISCONF_SNAPSHOT);
+        }
+        let failed = self.aof.state() != aof::State::Off && self.aof.has_failed();
+        failed.then(|| Error::text(format!("MISCONF Errors writing to the AOF file: {}", self.aof.why())))
     }
 
     /// Takes a job for the saver.
@@ -224,6 +235,7 @@ impl Persist {
         for job in receiver {
             match job {
                 Job::Save(snapshot) => save::finish(world, snapshot),
+                Job::Rewrite(snapshot) => aof::rewrite::finish(world, snapshot),
             }
         }
     }

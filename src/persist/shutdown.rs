@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::config::values::OnSignal;
-use crate::persist::{Child, World, save};
+use crate::persist::{Child, World, aof, save};
 
 /// Does what has to be done before the process may end. `loading`: the data is not whole, so it is not saved. When it
 /// succeeds every lock stays held: what can no longer be saved can no longer be done. The caller holds no lock.
@@ -19,8 +19,19 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), ()>
     }
     tracing::info!("User requested shutdown...");
     let save = !loading && (how.save || (!world.config.load().save.0.is_empty() && !how.nosave));
+    if persist.aof.state() == aof::State::Waiting && !how.force && !loading {
+        tracing::warn!("Writing initial AOF, can't exit.");
+        persist.ending.store(false, Ordering::Release);
+        return Err(());
+    }
     stop_tasks(world);
     let mut locks = world.keyspace.locked_all();
+    if persist.aof.state() != aof::State::Off {
+        tracing::info!("Calling fsync() on the AOF file.");
+        if let Err(error) = persist.aof.finish(world) {
+            tracing::warn!("Fail to fsync the AOF file: {error}.");
+        }
+    }
     if save {
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if let Err(error) = save::under_locks(world, &mut locks) {
@@ -42,6 +53,9 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), ()>
 fn stop_tasks(world: World<'_>) {
     if world.persist.child() == Child::Rdb {
         tracing::warn!("There is a child saving an .rdb. Killing it!");
+    }
+    if world.persist.child() == Child::Aof {
+        tracing::warn!("There is a child rewriting the AOF. Killing it!");
     }
     while world.persist.child() != Child::None {
         if let Some(stopper) = &*world.persist.stopper.lock() {

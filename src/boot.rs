@@ -1,0 +1,129 @@
+//! With which data does the server begin? With what the append-only file holds if it is on, otherwise with the snapshot.
+//!
+//! Invariant: what is on disk and cannot be read keeps the server from starting; it never starts empty instead.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::client::Session;
+use crate::client::registry::Client;
+use crate::dispatch::call;
+use crate::dispatch::core::Core;
+use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::worker::Worker;
+use crate::keyspace::Locked;
+use crate::persist::aof::load::Replay;
+use crate::persist::rdb::Bad;
+use crate::persist::{aof, load};
+use crate::resp::reply::{Proto, Reply};
+use crate::util::rng::Rng;
+
+/// Reads the data that the last run left, and opens the append-only file.
+///
+/// # Errors
+/// When there is data that cannot be read, or the append-only file cannot be written.
+pub fn load(core: &Core) -> io::Result<()> {
+    let world = core.world();
+    let on = core.config.load().appendonly;
+    let found = on && aof::load::all(world, &mut Replayer::new(core)?)?;
+    if !found {
+        // Turned on for the first time, the append-only file starts from the snapshot.
+        load_snapshot(core)?;
+    }
+    let status = &core.persist.status;
+    status.saved_changes.store(world.changes(), Ordering::Release);
+    status.last_save.store(world.now_s(), Ordering::Release);
+    if on {
+        aof::load::open(world)?;
+    }
+    Ok(())
+}
+
+fn load_snapshot(core: &Core) -> io::Result<()> {
+    let began = core.clock.monotonic_us();
+    let config = core.config.load();
+    let path = config.dir.join(&config.dbfilename);
+    let mut locks = core.keyspace.locked_none();
+    match load::snapshot_file(core.world(), &mut locks, &path, load::Rules::default()) {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let took = core.clock.monotonic_us().saturating_sub(began) as f64 / 1e6;
+            tracing::info!("DB loaded from disk: {took:.3} seconds");
+            Ok(())
+        }
+        Err(bad) => {
+            tracing::error!("Fatal error loading the DB, check server logs. Exiting.");
+            Err(io::Error::other(format!("cannot load {}: {bad}", path.display())))
+        }
+    }
+}
+
+/// Runs what is read from the append-only file as the server starts.
+struct Replayer<'c> {
+    core: &'c Core,
+    worker: Worker,
+    session: Session,
+    out: Vec<u8>,
+}
+
+impl<'c> Replayer<'c> {
+    fn new(core: &'c Core) -> io::Result<Self> {
+        // Counted like an I/O thread: there is one more set of counters, for the background.
+        let id = core.clients.threads();
+        let worker = Worker::new(id, core, Rng::from_os()?);
+        let client = Arc::new(Client::new(0, 0, String::new(), String::new(), -1, 0));
+        Ok(Replayer { core, worker, session: Session::internal(client), out: Vec::new() })
+    }
+}
+
+impl Replay for Replayer<'_> {
+    fn with_locks(&mut self, load: &mut dyn FnMut(&mut Locked<'_>) -> Result<(), Bad>) -> Result<(), Bad> {
+        load(&mut self.core.keyspace.locked_none())
+    }
+
+    fn begin_file(&mut self) {
+        self.session.db = 0;
+    }
+
+    fn run(&mut self, argv: &[&[u8]]) -> Result<(), String> {
+        self.out.clear();
+        let mut out = Reply::new(&mut self.out, Proto::Resp2);
+        call::replay(self.core, &mut self.worker, &mut self.session, argv, &mut out)
+    }
+}
+
+/// DEBUG LOADAOF, under all locks: makes the append-only file whole, empties the keyspace and reads the file again.
+///
+/// # Errors
+/// What went wrong, for the operator.
+pub fn reload_append_only(ctx: &mut Ctx<'_>) -> Result<(), String> {
+    let world = ctx.core.world();
+    world.persist.aof.finish(world).map_err(|error| error.to_string())?;
+    load::empty(world, &mut ctx.locks);
+    let db = ctx.session.db;
+    let result = aof::load::all(world, &mut Rerun(ctx));
+    ctx.session.db = db;
+    result.map(|_| ()).map_err(|error| error.to_string())
+}
+
+/// Runs what is read within a command that holds all locks.
+struct Rerun<'c, 'a>(&'c mut Ctx<'a>);
+
+impl Replay for Rerun<'_, '_> {
+    fn with_locks(&mut self, load: &mut dyn FnMut(&mut Locked<'_>) -> Result<(), Bad>) -> Result<(), Bad> {
+        load(&mut self.0.locks)
+    }
+
+    fn begin_file(&mut self) {
+        self.0.session.db = 0;
+    }
+
+    fn run(&mut self, argv: &[&[u8]]) -> Result<(), String> {
+        let mut buf = Vec::new();
+        let mut out = Reply::new(&mut buf, Proto::Resp2);
+        let entry = self.0.core.table.resolve(argv).map_err(|error| error.as_str().to_owned())?;
+        self.0.call_nested(entry, Mode::Replay, argv, &mut out);
+        Ok(())
+    }
+}

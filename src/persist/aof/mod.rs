@@ -1,0 +1,363 @@
+//! How does every write survive? The log's bytes go to a file, before the clients that wrote them are answered.
+//!
+//! With `everysec` and `no` the I/O thread itself hands them to the operating system, once per turn of its loop, so that
+//! a crash of the process loses nothing. With `always` the log's thread writes and makes durable, over and over, all
+//! that has come meanwhile: one fsync serves everyone who waits, and no I/O thread ever waits for the disk.
+//!
+//! ```text
+//! append .. | written, a crash loses none of it | durable, a loss of power loses none of it
+//!           `- safe with everysec and no          `- safe with always
+//! ```
+//!
+//! Invariants: bytes are written in the log's order, by whoever holds the writer's lock; after an error what is in the
+//! file ends where a whole write ended. After an fsync that failed nothing in the file is trusted any more: a rewrite
+//! makes new files from memory, and until it has, writes are refused.
+
+pub mod load;
+pub mod manifest;
+pub mod rewrite;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::config::choices::Appendfsync;
+use crate::config::values::reason;
+use crate::log::{Log, Taken};
+use crate::persist::aof::manifest::Manifest;
+use crate::persist::disk::DiskFile;
+use crate::persist::{Child, World};
+
+/// How long the log's thread sleeps when nobody wakes it.
+const BEAT: Duration = Duration::from_millis(100);
+/// Microseconds between two fsyncs with `everysec`, and between two tries after an error.
+const SECOND: u64 = 1_000_000;
+
+/// Whether there is an append-only file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// There is none.
+    Off = 0,
+    /// It has been turned on, and its first base is being written.
+    Waiting = 1,
+    /// There is.
+    On = 2,
+}
+
+/// The writing end.
+#[derive(Default)]
+struct Writer {
+    file: Option<Arc<dyn DiskFile>>,
+    /// Length of the file, as far as it consists of whole writes.
+    size: u64,
+    /// A part of a write may stand behind that.
+    torn: bool,
+    /// Files that the log's cuts lead to.
+    next: VecDeque<Arc<dyn DiskFile>>,
+    /// Files that have been left and not been made durable since.
+    left: Vec<Arc<dyn DiskFile>>,
+    taken: Taken,
+}
+
+impl Writer {
+    /// Writes what has been taken, changing files where the log was cut.
+    fn write(&mut self) -> io::Result<()> {
+        loop {
+            let cut = self.taken.cuts.first().copied();
+            let upto = cut.unwrap_or(self.taken.bytes.len());
+            if upto > 0 {
+                let Some(file) = &self.file else { return Err(io::Error::other("no file is open")) };
+                if self.torn {
+                    // A part of a write must not stand in the middle of the file.
+                    file.cut(self.size)?;
+                }
+                self.torn = true;
+                file.write(self.taken.bytes.get(..upto).unwrap_or_default())?;
+                self.torn = false;
+                self.size += upto as u64;
+            }
+            if cut.is_none() {
+                self.taken.bytes.clear();
+                return Ok(());
+            }
+            self.taken.bytes.drain(..upto);
+            self.taken.cuts.remove(0);
+            self.taken.cuts.iter_mut().for_each(|at| *at -= upto);
+            self.left.extend(self.file.take());
+            self.file = self.next.pop_front();
+            self.size = 0;
+        }
+    }
+
+    /// Takes away what a failed write has left behind.
+    fn mend(&mut self) {
+        if self.torn
+            && let Some(file) = &self.file
+        {
+            self.torn = file.cut(self.size).is_err();
+        }
+    }
+
+    /// Begins a file, forgetting all that came before.
+    fn restart(&mut self, file: Option<Arc<dyn DiskFile>>, size: u64) {
+        *self = Writer { file, size, ..Writer::default() };
+    }
+}
+
+/// The append-only file.
+pub struct Aof {
+    state: AtomicU8,
+    /// Replies to writes up to here may be sent.
+    safe: AtomicU64,
+    written: AtomicU64,
+    durable: AtomicU64,
+    writer: Mutex<Writer>,
+    /// Wakes the log's thread.
+    wanted: Mutex<bool>,
+    work: Condvar,
+    /// Wakes who waits for `safe`.
+    progress: tokio::sync::Notify,
+    /// Writing, or making durable, failed.
+    failed: [AtomicBool; 2],
+    why: Mutex<String>,
+    manifest: Mutex<Manifest>,
+    /// A rewrite is to begin when it can.
+    pub scheduled: AtomicBool,
+    /// What INFO tells of rewrites.
+    pub rewrites: rewrite::Status,
+    /// Length of the base, and of all increments but the last.
+    sizes: [AtomicU64; 2],
+}
+
+impl Default for Aof {
+    fn default() -> Self {
+        Aof {
+            state: 0.into(),
+            safe: u64::MAX.into(),
+            written: 0.into(),
+            durable: 0.into(),
+            writer: Mutex::default(),
+            wanted: Mutex::default(),
+            work: Condvar::new(),
+            progress: tokio::sync::Notify::new(),
+            failed: Default::default(),
+            why: Mutex::default(),
+            manifest: Mutex::default(),
+            scheduled: false.into(),
+            rewrites: rewrite::Status::default(),
+            sizes: Default::default(),
+        }
+    }
+}
+
+impl Aof {
+    /// Whether there is an append-only file.
+    pub fn state(&self) -> State {
+        match self.state.load(Ordering::Acquire) {
+            0 => State::Off,
+            1 => State::Waiting,
+            _ => State::On,
+        }
+    }
+
+    fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// The log's offset up to which replies may be sent.
+    pub fn safe(&self) -> u64 {
+        self.safe.load(Ordering::Acquire)
+    }
+
+    /// True when writing failed and has not succeeded since.
+    pub fn has_failed(&self) -> bool {
+        self.failed.iter().any(|f| f.load(Ordering::Relaxed))
+    }
+
+    /// True when the last write succeeded.
+    pub fn writes_well(&self) -> bool {
+        !self.has_failed()
+    }
+
+    /// Why writing failed.
+    pub fn why(&self) -> String {
+        self.why.lock().clone()
+    }
+
+    /// Lengths in bytes: everything, and the base.
+    pub fn lengths(&self) -> (u64, u64) {
+        let [base, before] = &self.sizes;
+        let base = base.load(Ordering::Acquire);
+        (base + before.load(Ordering::Acquire) + self.writer.lock().size, base)
+    }
+
+    /// Bytes that are waiting to be written.
+    pub fn backlog(&self, log: &Log) -> usize {
+        self.writer.lock().taken.bytes.len() + log.waiting()
+    }
+
+    /// Hands what has been appended to the operating system. True when that succeeded.
+    fn write_out(&self, log: &Log) -> bool {
+        let mut writer = self.writer.lock();
+        log.take(&mut writer.taken);
+        match writer.write() {
+            Ok(()) => {
+                self.written.store(writer.taken.end, Ordering::Release);
+                if self.failed[0].swap(false, Ordering::AcqRel) {
+                    tracing::warn!("AOF write error looks solved. The server can write again.");
+                }
+                true
+            }
+            Err(error) => {
+                // At once, should the process end before the next try.
+                writer.mend();
+                *self.why.lock() = reason(&error);
+                if !self.failed[0].swap(true, Ordering::AcqRel) {
+                    tracing::warn!("Error writing to the AOF file: {}", reason(&error));
+                }
+                false
+            }
+        }
+    }
+
+    /// Makes durable what has been written.
+    fn sync(&self) -> io::Result<()> {
+        let (file, left, upto) = {
+            let mut writer = self.writer.lock();
+            let left = std::mem::take(&mut writer.left);
+            (writer.file.clone(), left, self.written.load(Ordering::Acquire))
+        };
+        for file in left.iter().chain(&file) {
+            file.sync()?;
+        }
+        self.durable.fetch_max(upto, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes the log as safe as the settings ask, up to its present end.
+    pub async fn flush(&self, world: World<'_>) {
+        if self.state() == State::Off {
+            return;
+        }
+        if world.config.load().appendfsync != Appendfsync::Always && self.write_out(world.log) {
+            self.publish(Appendfsync::Everysec);
+            return;
+        }
+        let target = world.log.end();
+        self.ask();
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.safe() >= target {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Wakes the log's thread.
+    fn ask(&self) {
+        *self.wanted.lock() = true;
+        self.work.notify_one();
+    }
+
+    /// Says how far the log is safe under a policy, to whoever waits for that.
+    fn publish(&self, policy: Appendfsync) {
+        let safe = match (self.state(), policy) {
+            (State::On, Appendfsync::Always) => self.durable.load(Ordering::Acquire),
+            (State::On, _) => self.written.load(Ordering::Acquire),
+            _ => u64::MAX,
+        };
+        self.safe.store(safe, Ordering::Release);
+        self.progress.notify_waiters();
+    }
+
+    /// The log's thread: writes and makes durable, for as long as the server lives.
+    pub fn keep(&self, world: World<'_>) {
+        let mut last_sync = 0;
+        loop {
+            {
+                let mut wanted = self.wanted.lock();
+                if !*wanted {
+                    self.work.wait_for(&mut wanted, BEAT);
+                }
+                *wanted = false;
+            }
+            self.beat(world, &mut last_sync);
+        }
+    }
+
+    fn beat(&self, world: World<'_>, last_sync: &mut u64) {
+        if self.state() == State::Off {
+            return;
+        }
+        let config = world.config.load();
+        let now = world.clock.monotonic_us();
+        let policy = config.appendfsync;
+        let due = policy == Appendfsync::Always || now.saturating_sub(*last_sync) >= SECOND;
+        if !due && !(self.failed[0].load(Ordering::Acquire)) {
+            return;
+        }
+        if !self.write_out(world.log) {
+            self.give_up_if(
+                policy,
+                "Can't recover from AOF write error when the AOF fsync policy is 'always'.",
+            );
+            // The next try is not before a while.
+            std::thread::sleep(BEAT);
+            return;
+        }
+        *last_sync = now;
+        let spared = config.no_appendfsync_on_rewrite && world.persist.child() != Child::None;
+        let behind = self.durable.load(Ordering::Acquire) < self.written.load(Ordering::Acquire);
+        if policy != Appendfsync::No && behind && !spared {
+            if let Err(error) = self.sync() {
+                *self.why.lock() = reason(&error);
+                self.give_up_if(
+                    policy,
+                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always'.",
+                );
+                if !self.failed[1].swap(true, Ordering::AcqRel) {
+                    tracing::warn!(
+                        "Fail to fsync the AOF file: {}. It is not trusted any more.",
+                        reason(&error)
+                    );
+                }
+                self.scheduled.store(true, Ordering::Release);
+            }
+        } else if spared {
+            self.durable.fetch_max(self.written.load(Ordering::Acquire), Ordering::AcqRel);
+        }
+        self.publish(policy);
+    }
+
+    /// With `always`, clients have been promised that what they were told is durable: without that there is no going on.
+    fn give_up_if(&self, policy: Appendfsync, why: &str) {
+        if policy == Appendfsync::Always && self.state() == State::On {
+            tracing::error!("{why} {}. Exiting...", self.why());
+            std::process::exit(1);
+        }
+    }
+
+    /// Writes and makes durable everything, under all locks: the server ends.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn finish(&self, world: World<'_>) -> io::Result<()> {
+        if self.state() == State::Off {
+            return Ok(());
+        }
+        if !self.write_out(world.log) {
+            return Err(io::Error::other(self.why()));
+        }
+        self.sync()?;
+        self.publish(world.config.load().appendfsync);
+        Ok(())
+    }
+}
