@@ -409,7 +409,7 @@ mod tests {
         let mut set = Set::new();
         set.add(b"a", &limits, Seed::fixed());
         set.add(b"b", &limits, Seed::fixed());
-        let mut counts = [0; 2];
+        let mut counts = [0u32; 2];
         each_draw(&set, 1000, &mut rng, |m| counts[usize::from(m.eq_bytes(b"b"))] += 1);
         assert!(counts[0] + counts[1] == 1000 && counts[0].abs_diff(counts[1]) < 200, "{counts:?}");
     }
