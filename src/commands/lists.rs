@@ -355,7 +355,8 @@ fn lset(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let limits = ctx.limits();
     let list = ctx.write::<List>(&key)?.ok_or(error::NO_SUCH_KEY)?;
     let position = args.int()?;
-    let at = index(position, list.len()).ok_or(error::INDEX_RANGE)?;
+    // Tried even when there is no such element: making room for it changes the encoding, in Redis as here.
+    let at = index(position, list.len()).unwrap_or(usize::MAX);
     if !list.set(at, args.next()?, &limits) {
         return Err(error::INDEX_RANGE);
     }
