@@ -123,6 +123,10 @@ impl Ctx<'_> {
             if self.mode == Mode::Replay || self.exists(&key) {
                 return Some(name);
             }
+            // Keys that expired by the way have nothing to do with each other.
+            if self.mode == Mode::Direct {
+                block::settle(self);
+            }
         }
     }
 

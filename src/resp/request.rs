@@ -58,6 +58,9 @@ pub struct Parser {
     started: bool,
 }
 
+/// Room for so many arguments is kept between requests.
+const KEPT_ARGS: usize = 1024;
+
 impl Parser {
     /// A parser at the start of a request.
     pub fn new() -> Self {
@@ -116,6 +119,8 @@ impl Parser {
             return Some(Parsed::Broken("unauthenticated multibulk length".into()));
         }
         self.args.clear();
+        // A huge request is rare, and not to be remembered by every idle connection.
+        self.args.shrink_to(KEPT_ARGS);
         if n <= 0 {
             return Some(Parsed::Request { len: next });
         }

@@ -153,7 +153,7 @@ impl Value {
             Value::Set(v) => v.len(),
             Value::Zset(v) => v.len(),
             Value::Hash(v) => v.len(),
-            Value::Stream(v) => usize::try_from(v.len() / 64).unwrap_or(usize::MAX) + v.groups().len(),
+            Value::Stream(v) => v.nodes().len() + v.groups().len(),
         }
     }
 }
