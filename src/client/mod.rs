@@ -1,6 +1,8 @@
 //! Who is asking? The state of a connection as commands see it, and the list of all connections.
 
 pub mod message;
+pub mod monitor;
+pub mod pause;
 pub mod registry;
 pub mod session;
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, A
 use parking_lot::{Mutex, RwLock};
 
 use crate::client::message::{Mailbox, Message};
+use crate::client::monitor::Monitors;
+use crate::client::pause::Pause;
 
 /// Texts that a client set or that rarely change.
 #[derive(Debug, Default, Clone)]
@@ -105,6 +107,8 @@ pub struct Client {
     pub multi_memory: AtomicUsize,
     /// Bytes waiting to be sent.
     pub output: AtomicUsize,
+    /// Capacity of the reply buffer, and the most that it was.
+    pub reply: [AtomicUsize; 2],
     /// Bytes that the connection holds in all.
     pub memory: AtomicUsize,
     /// Bytes received and sent, and commands run, since it connected.
@@ -144,6 +148,7 @@ impl Client {
             query: Default::default(),
             multi_memory: AtomicUsize::new(0),
             output: AtomicUsize::new(0),
+            reply: Default::default(),
             memory: AtomicUsize::new(0),
             traffic: Default::default(),
             last_command: AtomicU32::new(0),
@@ -196,8 +201,12 @@ pub struct Registry {
     mailboxes: Box<[Mailbox]>,
     /// Clients in blocking commands.
     pub blocked: AtomicUsize,
+    /// Clients whose next command waits for the end of a pause.
+    pub postponed: AtomicUsize,
     /// Clients that are MONITORs.
-    pub monitors: AtomicUsize,
+    pub monitors: Monitors,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
     /// Clients with tracking on.
     pub tracking: AtomicUsize,
 }
@@ -210,7 +219,9 @@ impl Registry {
             next_id: AtomicU64::new(1),
             mailboxes: (0..threads).map(|_| Mailbox::default()).collect(),
             blocked: AtomicUsize::new(0),
-            monitors: AtomicUsize::new(0),
+            postponed: AtomicUsize::new(0),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
             tracking: AtomicUsize::new(0),
         }
     }

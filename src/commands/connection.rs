@@ -231,6 +231,7 @@ fn reset(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     multi::end(ctx.session);
     multi::unwatch(ctx);
     pubsub::drop_all(ctx);
+    ctx.core.clients.monitors.remove(&ctx.session.client);
     ctx.session.tracking = None;
     ctx.session.reply_mode = ReplyMode::On;
     ctx.session.db = 0;

@@ -131,7 +131,7 @@ fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "maxclients": ctx.config().maxclients,
         "client_recent_max_input_buffer": 0,
         "client_recent_max_output_buffer": 0,
-        "blocked_clients": clients.blocked.load(Ordering::Relaxed),
+        "blocked_clients": clients.blocked.load(Ordering::Relaxed) + clients.postponed.load(Ordering::Relaxed),
         "tracking_clients": clients.tracking.load(Ordering::Relaxed),
         "pubsub_clients": subscribed,
         "watching_clients": watching,

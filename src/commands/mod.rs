@@ -4,6 +4,8 @@ pub(crate) mod prelude;
 pub(crate) mod scan_args;
 
 pub mod bitmaps;
+pub mod clients;
+mod clients_list;
 pub mod config;
 pub mod connection;
 pub mod debug;
@@ -29,6 +31,7 @@ mod streams_info;
 mod streams_read;
 pub mod strings;
 pub mod transactions;
+pub mod watching;
 pub mod zsets;
 mod zsets_ops;
 mod zsets_pop;
@@ -39,6 +42,7 @@ use crate::dispatch::spec::Command;
 /// All families, in the order of the table.
 pub const FAMILIES: &[&[Command]] = &[
     bitmaps::COMMANDS,
+    clients::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
@@ -68,4 +72,5 @@ pub const FAMILIES: &[&[Command]] = &[
     zsets_ops::COMMANDS,
     zsets_pop::COMMANDS,
     zsets_range::COMMANDS,
+    watching::COMMANDS,
 ];

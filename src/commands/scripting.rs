@@ -14,6 +14,7 @@ pub const COMMANDS: &[Command] = &[
         .lock(Lock::All)
         .arity(-3)
         .flags(NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
+        .also(MAY_REPLICATE)
         .acl(SCRIPTING)
         .keys(&[numbered(RW | ACCESS | UPDATE, 2)])
         .doc(
@@ -27,6 +28,7 @@ pub const COMMANDS: &[Command] = &[
         .lock(Lock::All)
         .arity(-3)
         .flags(NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
+        .also(MAY_REPLICATE)
         .acl(SCRIPTING)
         .keys(&[numbered(RW | ACCESS | UPDATE, 2)])
         .doc(

@@ -5,6 +5,7 @@
 //! reply on its way, so that nobody sees a reply before the effect.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
@@ -17,6 +18,7 @@ use crate::dispatch::evict;
 use crate::dispatch::gate::{self, Request};
 use crate::dispatch::keys;
 use crate::dispatch::multi;
+use crate::dispatch::observe;
 use crate::dispatch::spec::{Lock, LockNeed};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -30,6 +32,8 @@ use crate::resp::reply::Reply;
 pub struct Outcome {
     /// The client waits: no reply has been written.
     pub blocked: Option<Blocked>,
+    /// It was not run because of a pause: it must be run again when that is over.
+    pub postponed: bool,
     /// The log offset behind what it wrote; 0 when it wrote nothing.
     pub logged: u64,
 }
@@ -62,12 +66,19 @@ pub fn run<'a>(
             return Outcome::default();
         }
     };
+<<<<<<< HEAD
     if (worker.config.maxmemory > 0 || core.over_memory()) && !session.internal {
         evict::make_room(core, worker);
     }
+=======
+    session.client.last_command.store(entry.id as u32 + 1, Ordering::Relaxed);
+>>>>>>> 03a9600 (CLIENT, MONITOR, SLOWLOG; CLIENT PAUSE holds commands back)
     if let Err(error) = gate::check(&Request { core, worker, session, entry, argv }) {
         refuse(core, worker, session, Some(entry), &error, out);
         return Outcome::default();
+    }
+    if gate::is_paused(&Request { core, worker, session, entry, argv }) {
+        return Outcome { postponed: true, ..Outcome::default() };
     }
     if gate::is_queued(session, entry) {
         multi::queue(session, entry, argv);
@@ -134,12 +145,19 @@ fn lock<'a>(
     key: Option<Key<'a>>,
 ) -> Locked<'a> {
     let keyspace = &core.keyspace;
+<<<<<<< HEAD
     if let Some(key) = &key {
         let locks = keyspace.locked_key(key);
         // Who waits for this key has been counted before its shard was let go.
         if core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
             return locks;
         }
+=======
+    if let Some(key) = &key
+        && core.clients.blocked.load(Ordering::Relaxed) == 0
+    {
+        return keyspace.locked_key(key);
+>>>>>>> 03a9600 (CLIENT, MONITOR, SLOWLOG; CLIENT PAUSE holds commands back)
     }
     let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
     if needs(core, session, entry, argv, &mut names).is_break() {
@@ -239,6 +257,7 @@ impl<'a> Ctx<'a> {
         let began = self.worker.stamp_us;
         self.fx.instead = None;
         let mut args = Args::new_at(argv, entry.head);
+        observe::before(self, argv);
         let result = (entry.row.run)(self, &mut args, out);
         // The end of one command is the beginning of the next: one look at the clock for each.
         self.worker.stamp_us = self.core.clock.monotonic_us();
@@ -249,6 +268,7 @@ impl<'a> Ctx<'a> {
             stats.calls.add(1);
             stats.nanos.add(took_us.saturating_mul(1000));
         }
+        observe::after(self, argv, took_us);
         let instead = self.fx.instead.take();
         if self.fx.dirty != dirty && self.nested == nested {
             self.log(db, argv, instead);

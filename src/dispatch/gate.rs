@@ -2,6 +2,8 @@
 //! decides what the client reads.
 
 use crate::client::Session;
+use crate::client::pause::Paused;
+use crate::client::registry::MONITOR;
 use crate::dispatch::core::Core;
 use crate::dispatch::spec::{
     self, DENYOOM, FOR_SUBSCRIBERS, LOADING, NO_AUTH, NO_MULTI, TELLS_HEALTH, WRITE,
@@ -9,6 +11,8 @@ use crate::dispatch::spec::{
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
+use crate::script::cache::parse_sha;
+use crate::script::shebang::{Flags, script_flags};
 
 /// What a check may look at.
 pub struct Request<'r> {
@@ -27,7 +31,7 @@ pub struct Request<'r> {
 type Check = fn(&Request<'_>) -> Result;
 
 /// The checks, in the order in which Redis objects.
-const CHECKS: &[Check] = &[authentication, transaction, loading, memory, disk, subscriber];
+const CHECKS: &[Check] = &[authentication, transaction, loading, memory, disk, subscriber, monitor];
 
 /// Runs all checks.
 pub fn check(request: &Request<'_>) -> Result {
@@ -72,6 +76,47 @@ fn subscriber(r: &Request<'_>) -> Result {
         "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
         r.entry.name
     )))
+}
+
+fn monitor(r: &Request<'_>) -> Result {
+    let touches = r.entry.row.flags & (spec::READONLY | spec::WRITE | spec::MAY_REPLICATE) != 0;
+    if touches && r.session.client.has(MONITOR) {
+        return Err(Error::new("ERR Replica can't interact with the keyspace"));
+    }
+    Ok(())
+}
+
+/// True when the command has to wait for the end of CLIENT PAUSE.
+pub fn is_paused(r: &Request<'_>) -> bool {
+    let Some((what, _)) = r.core.clients.pause.now(r.worker.mono_ms) else { return false };
+    if r.session.internal || what == Paused::All {
+        return !r.session.internal;
+    }
+    let queue = r.session.multi.as_ref().filter(|_| r.entry.name == "exec");
+    may_write(r.core, r.entry, r.argv)
+        || queue.is_some_and(|multi| {
+            multi.queue.iter().any(|queued| {
+                let argv: Vec<&[u8]> = queued.argv.iter().map(|a| &**a).collect();
+                may_write(r.core, r.core.table.entry(queued.command), &argv)
+            })
+        })
+}
+
+/// True when a command may change data, or be seen by replicas.
+fn may_write(core: &Core, entry: &Entry, argv: &[&[u8]]) -> bool {
+    let row = entry.row;
+    row.flags & (spec::WRITE | spec::MAY_REPLICATE) != 0 && !promises_no_writes(core, entry, argv)
+}
+
+/// True when the script that a command runs has declared that it does not write.
+fn promises_no_writes(core: &Core, entry: &Entry, argv: &[&[u8]]) -> bool {
+    let Some(&script) = argv.get(1) else { return false };
+    let flags = match entry.name.as_str() {
+        "eval" => script_flags(script).ok().map(|(flags, _)| flags),
+        "evalsha" => parse_sha(script).and_then(|sha| core.scripts.cache.get(&sha)).map(|s| s.flags),
+        _ => None,
+    };
+    flags.is_some_and(|flags| flags.has(Flags::NO_WRITES))
 }
 
 /// True when the command must be queued because its client is in a transaction.

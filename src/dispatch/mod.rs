@@ -17,6 +17,7 @@ pub mod gate;
 pub mod keys;
 pub mod multi;
 pub mod reaper;
+pub(crate) mod observe;
 pub mod script;
 pub mod spec;
 pub mod table;

@@ -67,8 +67,6 @@ bits! { u32, FLAG_NAMES:
     FAST = 12, "fast";
     /// Allowed before authentication.
     NO_AUTH = 13, "no_auth";
-    /// A write that replicas may see though the row is no write (PUBLISH, EVAL).
-    MAY_REPLICATE = 14, "may_replicate";
     /// May be called without any key.
     NO_MANDATORY_KEYS = 15, "no_mandatory_keys";
     /// Not while an asynchronous load is under way.
@@ -83,6 +81,8 @@ bits! { u32, FLAG_NAMES:
 
 /// Runs at once inside MULTI instead of being queued (EXEC, DISCARD). Never shown to clients.
 pub const RUNS_IN_MULTI: u32 = 1 << 24;
+/// Replicas may see it though it is no write (PUBLISH, EVAL): CLIENT PAUSE WRITE holds it back. Never shown to clients.
+pub const MAY_REPLICATE: u32 = 1 << 26;
 /// Allowed to a RESP2 client that has subscriptions. Never shown to clients.
 pub const FOR_SUBSCRIBERS: u32 = 1 << 25;
 /// Refused, like writes, while data cannot be made to last (PING). Never shown to clients.

@@ -65,17 +65,26 @@ pub fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]
     look_up(core, &batch, &mut known);
     prefetch(core, state.session.db, &known);
     let mut ran = Fed::Nothing;
+    let mut done = 0;
+    conn.client.query[0].store(data.len(), Ordering::Relaxed);
     for (request, (entry, key)) in batch.requests.iter().zip(known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
         ran = Fed::All;
         if !argv.is_empty() {
-            run_one(thread, conn, worker, state, argv, entry.map(|e| (e, key)));
+            let outcome = run_one(thread, conn, worker, state, argv, entry.map(|e| (e, key)));
+            if outcome == Ran::Postponed {
+                state.parser.restart();
+                connection::postpone(thread, conn, state);
+                return (done, Fed::All);
+            }
+            connection::count(&conn.client.traffic[2], 1);
         }
         if state.blocked.is_some() || state.session.close || state.killed {
             // What was parsed ahead is parsed again when its turn comes.
             state.parser.restart();
             return (request.end, Fed::All);
         }
+        done = request.end;
     }
     if let Some(why) = batch.broken {
         let proto = state.session.proto;
@@ -156,6 +165,15 @@ fn prefetch(core: &Core, db: usize, known: &Known<'_>) {
     }
 }
 
+/// What running a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// It has been answered, or waits.
+    Done,
+    /// It must be run again when a pause is over.
+    Postponed,
+}
+
 /// Runs one request and deals with what it came to.
 fn run_one<'r>(
     thread: &Rc<Thread>,
@@ -164,13 +182,16 @@ fn run_one<'r>(
     state: &'r mut State,
     argv: &'r [&'r [u8]],
     known: Option<(&'r Entry, Option<Key<'r>>)>,
-) {
+) -> Ran {
     let start = state.output.len();
     let before = state.session.reply_mode;
     let proto = state.session.proto;
     let now = worker.mono_ms;
     let mut out = Reply::new(&mut state.output, proto);
     let outcome = call::run(&thread.core, worker, &mut state.session, argv, known, &mut out);
+    if outcome.postponed {
+        return Ran::Postponed;
+    }
     if outcome.logged > 0 {
         state.hold = outcome.logged;
     }
@@ -183,7 +204,7 @@ fn run_one<'r>(
             state.session.reply_mode = ReplyMode::Skip;
             true
         }
-        (ReplyMode::Skip, _) => {
+        (ReplyMode::Skip, ReplyMode::Skip) => {
             state.session.reply_mode = ReplyMode::On;
             true
         }
@@ -194,4 +215,5 @@ fn run_one<'r>(
     if silenced && !is_message {
         state.output.truncate(start);
     }
+    Ran::Done
 }

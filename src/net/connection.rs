@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -44,12 +44,21 @@ pub struct State {
     pub sent: usize,
     /// The blocking command under way.
     pub blocked: Option<Blocked>,
+    /// The next command waits for the end of a pause.
+    pub postponed: bool,
     /// The output may only be sent once the log is safe up to here.
     pub hold: u64,
     /// Close at once.
     pub killed: bool,
     /// When the output went over its soft limit: monotonic milliseconds.
     pub soft_since: Option<u64>,
+}
+
+impl State {
+    /// True when nothing keeps the next request from running.
+    fn may_run(&self) -> bool {
+        self.blocked.is_none() && !self.postponed && !self.session.close
+    }
 }
 
 /// A connection.
@@ -93,6 +102,7 @@ pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
         output: Vec::new(),
         sent: 0,
         blocked: None,
+        postponed: false,
         hold: 0,
         killed: false,
         soft_since: None,
@@ -145,7 +155,8 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
             // Its reply goes out first.
             continue;
         }
-        if state.blocked.is_none() && !state.input.is_empty() && !state.session.close {
+        expire_pause(thread, conn, state);
+        if state.may_run() && !state.input.is_empty() {
             let input = std::mem::take(&mut state.input);
             let (used, did) = batch::feed(thread, conn, state, &input);
             fed = did;
@@ -179,8 +190,9 @@ fn receive(
     let stats = &thread.core.stats.threads[id];
     stats.bytes_in.add(n as u64);
     stats.socket_calls[0].add(1);
+    count(&conn.client.traffic[0], n as u64);
     let data = buffer.get(..n).unwrap_or_default();
-    if !state.input.is_empty() || state.blocked.is_some() || state.session.close {
+    if !state.input.is_empty() || !state.may_run() {
         state.input.extend_from_slice(data);
         let limit = thread.worker.borrow().config.client_query_buffer_limit;
         if state.input.len() > limit {
@@ -191,6 +203,11 @@ fn receive(
     let (used, did) = batch::feed(thread, conn, state, data);
     state.input.extend_from_slice(data.get(used..).unwrap_or_default());
     Ok(Poll::Ready(did))
+}
+
+/// Adds to a counter that only this thread writes.
+pub(crate) fn count(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
 /// Sends what may be sent. `Ready` when nothing is left.
@@ -222,6 +239,7 @@ fn send(
                 state.sent += n;
                 stats.bytes_out.add(n as u64);
                 stats.socket_calls[1].add(1);
+                count(&conn.client.traffic[1], n as u64);
             }
         }
     }
@@ -258,18 +276,45 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
     true
 }
 
+/// Lets a postponed command run once the pause is over.
+fn expire_pause(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State) {
+    if !state.postponed {
+        return;
+    }
+    let now = thread.core.clock.monotonic_us() / 1000;
+    match thread.core.clients.pause.now(now) {
+        Some((_, end)) => wake_at(conn, now, end),
+        None => {
+            state.postponed = false;
+            thread.core.clients.postponed.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 /// Begins a wait: the task is woken when its time is over.
 pub(crate) fn begin_wait(conn: &Rc<Conn>, now_ms: u64, blocked: &Blocked) {
     if let Some(deadline) = blocked.deadline {
-        let conn = Rc::downgrade(conn);
-        let ms = deadline.saturating_sub(now_ms).min(u64::from(u32::MAX) * 1000);
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            if let Some(conn) = conn.upgrade() {
-                conn.wake();
-            }
-        });
+        wake_at(conn, now_ms, deadline);
     }
+}
+
+/// Gives the connection's task a turn at a point in time.
+fn wake_at(conn: &Rc<Conn>, now_ms: u64, at: u64) {
+    let conn = Rc::downgrade(conn);
+    let ms = at.saturating_sub(now_ms).min(u64::from(u32::MAX) * 1000);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        if let Some(conn) = conn.upgrade() {
+            conn.wake();
+        }
+    });
+}
+
+/// Keeps back the command that the input begins with until the pause is over.
+pub(crate) fn postpone(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State) {
+    state.postponed = true;
+    thread.core.clients.postponed.fetch_add(1, Ordering::AcqRel);
+    expire_pause(thread, conn, state);
 }
 
 /// Undoes everything that outlives a connection elsewhere.
@@ -290,8 +335,9 @@ fn farewell(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     for name in state.session.shard_channels.drain() {
         core.pubsub.unsubscribe(Space::Shard, &name, id);
     }
-    if conn.client.has(registry::MONITOR) {
-        core.clients.monitors.fetch_sub(1, Ordering::AcqRel);
+    core.clients.monitors.remove(&conn.client);
+    if std::mem::take(&mut state.postponed) {
+        core.clients.postponed.fetch_sub(1, Ordering::AcqRel);
     }
     if conn.client.has(registry::TRACKING) {
         core.clients.tracking.fetch_sub(1, Ordering::AcqRel);
@@ -327,6 +373,10 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
         state.input = Vec::new();
     }
     client.query[0].store(state.input.len(), Ordering::Relaxed);
+    let held = state.output.capacity();
+    client.reply[0].store(held, Ordering::Relaxed);
+    client.reply[1].fetch_max(held, Ordering::Relaxed);
+    client.memory.store(held + state.input.capacity(), Ordering::Relaxed);
     client.query[1].store(state.input.capacity() - state.input.len(), Ordering::Relaxed);
     let wake = state.killed;
     drop(state);

@@ -1,9 +1,13 @@
 //! How is the server doing? Counters that threads keep for themselves and that INFO adds up.
 
+pub mod slowlog;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+
+use crate::stats::slowlog::SlowLog;
 
 /// A counter that one thread writes and others may read.
 #[derive(Debug, Default)]
@@ -98,6 +102,8 @@ pub struct Stats {
     pub rejected_connections: AtomicU64,
     /// Error replies by code.
     pub errors: Mutex<BTreeMap<String, u64>>,
+    /// Commands that took long.
+    pub slow: SlowLog,
 }
 
 impl Stats {
@@ -108,6 +114,7 @@ impl Stats {
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             errors: Mutex::default(),
+            slow: SlowLog::default(),
         }
     }
 
