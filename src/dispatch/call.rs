@@ -66,13 +66,10 @@ pub fn run<'a>(
             return Outcome::default();
         }
     };
-<<<<<<< HEAD
     if (worker.config.maxmemory > 0 || core.over_memory()) && !session.internal {
         evict::make_room(core, worker);
     }
-=======
     session.client.last_command.store(entry.id as u32 + 1, Ordering::Relaxed);
->>>>>>> 03a9600 (CLIENT, MONITOR, SLOWLOG; CLIENT PAUSE holds commands back)
     if let Err(error) = gate::check(&Request { core, worker, session, entry, argv }) {
         refuse(core, worker, session, Some(entry), &error, out);
         return Outcome::default();
@@ -145,19 +142,12 @@ fn lock<'a>(
     key: Option<Key<'a>>,
 ) -> Locked<'a> {
     let keyspace = &core.keyspace;
-<<<<<<< HEAD
     if let Some(key) = &key {
         let locks = keyspace.locked_key(key);
         // Who waits for this key has been counted before its shard was let go.
         if core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
             return locks;
         }
-=======
-    if let Some(key) = &key
-        && core.clients.blocked.load(Ordering::Relaxed) == 0
-    {
-        return keyspace.locked_key(key);
->>>>>>> 03a9600 (CLIENT, MONITOR, SLOWLOG; CLIENT PAUSE holds commands back)
     }
     let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
     if needs(core, session, entry, argv, &mut names).is_break() {
