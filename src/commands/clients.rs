@@ -248,7 +248,10 @@ fn client_unblock(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
         None => 1,
         Some(word) if word.eq_ignore_ascii_case(b"timeout") => 1,
         Some(word) if word.eq_ignore_ascii_case(b"error") => 2,
-        Some(_) => return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        Some(_) => {
+            too_many(ctx, args)?;
+            return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
     };
     too_many(ctx, args)?;
     let id = number::parse_i64(id).ok_or(error::NOT_INTEGER)?;

@@ -22,6 +22,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("pfcount", pfcount)
         .arity(-2)
         .flags(READONLY)
+        .also(MAY_REPLICATE)
         .acl(HYPERLOGLOG)
         .keys(&[range(RW | ACCESS, 1, -1, 1)])
         .doc(
