@@ -350,6 +350,7 @@ pub(crate) fn reply_all_missing(out: &mut Reply<'_>, n: usize) {
 
 fn xdelex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
+    ctx.peek_as::<Stream>(&key)?;
     let (refs, texts) = deletions(args)?;
     let Some(stream) = ctx.write::<Stream>(&key)? else {
         reply_all_missing(out, texts.len());

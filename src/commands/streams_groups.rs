@@ -151,21 +151,23 @@ fn xack(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 fn xackdel(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let group = args.next()?;
+    ctx.peek_as::<Stream>(&key)?;
     let (refs, texts) = deletions(args)?;
     let Some(stream) = ctx.write::<Stream>(&key)?.filter(|s| s.group(group).is_some()) else {
         reply_all_missing(out, texts.len());
         return Ok(());
     };
-    let (mut deleted, mut acked) = (0, 0);
+    let (len, mut done) = (stream.len(), 0);
     let ids = strict_ids(texts)?;
     out.array(ids.len());
     for id in ids {
         let deletion = stream.ack_delete(group, id, refs);
-        deleted += u64::from(deletion == Deletion::Deleted);
-        acked += u64::from(deletion == Deletion::Referenced);
+        done += u64::from(deletion != Deletion::Missing);
         reply_deletion(out, deletion);
     }
-    ctx.changed_unseen(acked);
+    // Those that were gone already, or are still referred to, were only acknowledged.
+    let deleted = len.saturating_sub(stream.len());
+    ctx.changed_unseen(done.saturating_sub(deleted));
     if deleted > 0 {
         ctx.changed_by(deleted, &key, event::STREAM, "xdel");
     }
@@ -394,10 +396,7 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
     let (mut count, mut just_id) = (100, false);
     while args.left() > 0 {
         if args.left() > 1 && args.word("COUNT") {
-            count = args.int_or(error::NOT_INTEGER)?;
-            if !(1..=i64::MAX / 16).contains(&count) {
-                return Err(Error::new("ERR COUNT must be > 0"));
-            }
+            count = args.int_in(1, i64::MAX / 16, Error::new("ERR COUNT must be > 0"))?;
         } else if args.word("JUSTID") {
             just_id = true;
         } else {
@@ -502,6 +501,9 @@ fn xgroup_create(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) ->
     if last.is_none() && !options.make_stream {
         return Err(key_required());
     }
+    if args.count() > 8 {
+        return Err(bad_subcommand(args));
+    }
     let id = if text == b"$" { last.unwrap_or_default() } else { strict_id(text)? };
     if last.is_none() {
         ctx.insert(&key, Stream::fresh(), None);
@@ -525,6 +527,9 @@ fn xgroup_setid(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     let (group, text) = (args.next()?, args.next()?);
     let options = GroupOptions::parse(args, false)?;
     let stream = existing(ctx, &key, group)?;
+    if args.count() > 7 {
+        return Err(bad_subcommand(args));
+    }
     let id = match text {
         b"$" => stream.meta().last_id,
         text => StreamId::parse(text, 0).ok_or(crate::commands::streams::BAD_ID)?,

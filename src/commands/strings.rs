@@ -150,13 +150,13 @@ fn getset(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 
 fn getex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    let options = options(ctx, args, false)?;
+    let asked = options(args, false)?.asked;
     let Some(text) = ctx.string(&key)? else {
         out.null();
         return Ok(());
     };
     reply_text(out, Some(text));
-    match options.expiry {
+    match asked.expiry(ctx, "getex")? {
         Some(Expiry::At(at)) if at <= ctx.now_ms() => {
             ctx.remove(&key);
             ctx.changed(&key, event::GENERIC, "del");
@@ -177,19 +177,44 @@ fn getex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     Ok(())
 }
 
+/// What SET and GETEX are told about the expiry.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Asked<'a> {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// KEEPTTL
+    Keep,
+    /// PERSIST
+    Clear,
+    /// A time, not looked at yet.
+    Time(Unit, &'a [u8]),
+}
+
+impl Asked<'_> {
+    fn expiry(self, ctx: &Ctx<'_>, name: &str) -> Result<Option<Expiry>> {
+        Ok(match self {
+            Asked::Nothing => None,
+            Asked::Keep => Some(Expiry::Keep),
+            Asked::Clear => Some(Expiry::Clear),
+            Asked::Time(unit, text) => Some(Expiry::At(expire::deadline(ctx, text, unit, name)?)),
+        })
+    }
+}
+
 /// The options of SET and GETEX.
 #[derive(Default)]
-struct Options {
+struct Options<'a> {
     nx: bool,
     xx: bool,
     get: bool,
-    expiry: Option<Expiry>,
+    asked: Asked<'a>,
 }
 
-/// Reads the options of SET, or of GETEX (`for_set` false), which knows PERSIST instead of KEEPTTL.
-fn options(ctx: &Ctx<'_>, args: &mut Args<'_>, for_set: bool) -> Result<Options> {
+/// Reads the options of SET, or of GETEX (`for_set` false), which knows PERSIST instead of KEEPTTL. An option may be
+/// repeated, the last time counts.
+fn options<'a>(args: &mut Args<'a>, for_set: bool) -> Result<Options<'a>> {
     let mut o = Options::default();
-    let name = if for_set { "set" } else { "getex" };
     while args.left() > 0 {
         if for_set && !o.xx && args.word("NX") {
             o.nx = true;
@@ -197,40 +222,23 @@ fn options(ctx: &Ctx<'_>, args: &mut Args<'_>, for_set: bool) -> Result<Options>
             o.xx = true;
         } else if for_set && args.word("GET") {
             o.get = true;
-        } else if for_set && o.expiry.is_none_or(|e| e == Expiry::Keep) && args.word("KEEPTTL") {
-            o.expiry = Some(Expiry::Keep);
-        } else if !for_set && o.expiry.is_none_or(|e| e == Expiry::Clear) && args.word("PERSIST") {
-            o.expiry = Some(Expiry::Clear);
-        } else if o.expiry.is_none()
-            && let Some(unit) = unit(args)
+        } else if for_set && matches!(o.asked, Asked::Nothing | Asked::Keep) && args.word("KEEPTTL") {
+            o.asked = Asked::Keep;
+        } else if !for_set && matches!(o.asked, Asked::Nothing | Asked::Clear) && args.word("PERSIST") {
+            o.asked = Asked::Clear;
+        } else if let Some(unit) = unit(args)
+            && match o.asked {
+                Asked::Nothing => true,
+                Asked::Time(before, _) => before == unit,
+                _ => false,
+            }
         {
-            let n = args.next()?;
-            o.expiry = Some(Expiry::At(0));
-            let at = expire::deadline(ctx, n, unit, name);
-            // A later option that does not belong here is a syntax error first.
-            let mut rest = *args;
-            check_rest(&mut rest, for_set, &o)?;
-            o.expiry = Some(Expiry::At(at?));
+            o.asked = Asked::Time(unit, args.next()?);
         } else {
             return Err(error::SYNTAX);
         }
     }
     Ok(o)
-}
-
-/// Syntax errors win over a bad time: looks at what follows the time.
-fn check_rest(args: &mut Args<'_>, for_set: bool, seen: &Options) -> Result {
-    let (mut nx, mut xx) = (seen.nx, seen.xx);
-    while args.left() > 0 {
-        if for_set && !xx && args.word("NX") {
-            nx = true;
-        } else if for_set && !nx && args.word("XX") {
-            xx = true;
-        } else if !(for_set && args.word("GET")) {
-            return Err(error::SYNTAX);
-        }
-    }
-    Ok(())
 }
 
 fn unit(args: &mut Args<'_>) -> Option<Unit> {
@@ -252,11 +260,12 @@ fn set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
         out.ok();
         return Ok(());
     }
-    let options = options(ctx, args, true)?;
+    let options = options(args, true)?;
     set_with(ctx, &key, value, &options, out)
 }
 
-fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options, out: &mut Reply<'_>) -> Result {
+fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out: &mut Reply<'_>) -> Result {
+    let expiry = o.asked.expiry(ctx, "set")?.unwrap_or(Expiry::Clear);
     let existed = if o.get {
         let old = ctx.string(key)?;
         let existed = old.is_some();
@@ -273,7 +282,6 @@ fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options, out: &m
         }
         return Ok(());
     }
-    let expiry = o.expiry.unwrap_or(Expiry::Clear);
     store(ctx, key, value, expiry);
     if !o.get {
         out.ok();
