@@ -360,9 +360,9 @@ impl Ctx<'_> {
         }
     }
 
-    /// Gives a key a string that came of the one that is there.
+    /// Gives a key a string that came of the one that is there. It stays text even if it is an integer's.
     pub fn update_string(&mut self, key: &Key<'_>, bytes: &[u8]) {
-        self.set_scalar(key, &Scalar::of(bytes), Expiry::Keep);
+        self.set_scalar(key, &Scalar::Str(bytes), Expiry::Keep);
     }
 
     /// Gives a key an integer that came of the one that is there.
