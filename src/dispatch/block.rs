@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::client::Session;
 use crate::client::message::Message;
 use crate::client::registry::BLOCKED;
+use crate::dispatch::access::kind_of;
 use crate::dispatch::call::{Outcome, Shards};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode, Wait};
@@ -124,6 +125,8 @@ fn forget(core: &Core, waiter: &Waiter) {
 
 /// Runs the commands of clients that wait for keys that have become ready, in order, until nobody is ready.
 fn serve_ready(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
+    // What made the keys ready may have taken long, and they may have expired since.
+    ctx.worker.tick(ctx.core);
     while !ctx.fx.ready.is_empty() {
         let mut seen = HashSet::new();
         let ready: Vec<_> = std::mem::take(&mut ctx.fx.ready);
@@ -139,11 +142,13 @@ fn serve_ready(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
     }
 }
 
-/// True when the key is what the waiter waits for.
+/// True when the key is what the waiter waits for. An expired key is not; it stays for whoever asks for it.
 fn is_ready(ctx: &mut Ctx<'_>, db: usize, name: &[u8], waiter: &Waiter) -> bool {
     let key = ctx.key(name);
-    let kind = ctx.peek_in(db, &key).map(|view| crate::dispatch::access::kind_of(&view));
-    kind == Some(waiter.wish.kind) || waiter.wish.or_gone
+    let now = ctx.now_ms();
+    let item = ctx.locks.held(key.shard).and_then(|shard| shard.dbs.get(db)?.get(&key));
+    let alive = item.filter(|slot| slot.expire().is_none_or(|at| at > now));
+    alive.is_some_and(|slot| kind_of(&slot.view()) == waiter.wish.kind) || waiter.wish.or_gone
 }
 
 /// Runs a claimed waiter's command on its behalf. False when it has to go on waiting.
