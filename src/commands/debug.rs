@@ -1,6 +1,7 @@
 //! What do tests of the server need? DEBUG, which no program should.
 
 use crate::commands::prelude::*;
+use crate::persist::load;
 use crate::util::number;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ const SUBCOMMANDS: &[(&str, Sub)] = &[
     ("dict-resizing", accepted),
     ("listpack", accepted),
     ("object", object),
+    ("reload", reload),
+    ("loadaof", loadaof),
     ("stringmatch-len", stringmatch_len),
     ("log", log),
 ];
@@ -73,6 +76,37 @@ fn object(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         slot.memory(),
         slot.lru(),
     ));
+    Ok(())
+}
+
+/// RELOAD [NOSAVE] [NOFLUSH] [MERGE]: saves, empties and loads again, or parts of that.
+fn reload(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let (mut save, mut flush, mut merge) = (true, true, false);
+    while args.left() > 0 {
+        if args.word("merge") {
+            merge = true;
+        } else if args.word("noflush") {
+            flush = false;
+        } else if args.word("nosave") {
+            save = false;
+        } else {
+            return Err(Error::new("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
+        }
+    }
+    let world = ctx.core.world();
+    load::reload(world, &mut ctx.locks, save, flush, merge)
+        .map_err(|_| Error::new("ERR Error trying to load the RDB dump, check server logs."))?;
+    tracing::warn!("DB reloaded by DEBUG RELOAD");
+    out.ok();
+    Ok(())
+}
+
+/// LOADAOF: empties and loads the append-only file.
+fn loadaof(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    crate::boot::reload_append_only(ctx)
+        .map_err(|_| Error::new("ERR Error trying to load the AOF files, check server logs."))?;
+    tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+    out.ok();
     Ok(())
 }
 

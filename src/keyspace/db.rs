@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::ds::entry::Entry;
+use crate::ds::entry::{Entry, View};
 use crate::ds::table::{ItemMut, ItemRef, Table};
 use crate::keyspace::key::Key;
 use crate::keyspace::waiter::WaitList;
@@ -136,6 +136,9 @@ impl Shard {
         let expires = entry.expire().is_some();
         let db = &mut self.dbs[db];
         db.expires += usize::from(expires);
+        if let View::Value(Value::Hash(hash)) = entry.view() {
+            db.field_expires += usize::from(hash.next_expiry().is_some());
+        }
         db.table.insert(key.hash, entry, expires);
     }
 

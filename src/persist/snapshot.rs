@@ -346,3 +346,7 @@ pub fn at_once(
     output.write(&stream.encoder.out)?;
     Ok(output)
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -139,3 +139,6 @@ impl From<crate::ds::listpack::Corrupt> for Bad {
         Bad::corrupt("a packed value fails its integrity check")
     }
 }
+
+#[cfg(test)]
+mod tests;
