@@ -61,7 +61,7 @@ fn config_get(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 }
 
 fn config_set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::arity("config|set"));
     }
     let pairs: Vec<(&[u8], &[u8])> = args.take_rest().chunks_exact(2).map(|p| (p[0], p[1])).collect();

@@ -79,7 +79,7 @@ fn hmset(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
 fn set_pairs(ctx: &mut Ctx<'_>, args: &mut Args<'_>, name: &str) -> Result<usize> {
     let key = ctx.key(args.next()?);
     let pairs = args.take_rest();
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(Error::arity(name));
     }
     sweep(ctx, &key)?;

@@ -34,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
 
 /// Refuses a string that would exceed `proto-max-bulk-len`.
 pub(crate) fn check_length(ctx: &Ctx<'_>, len: Option<usize>) -> Result {
-    let max = usize::try_from(ctx.config().proto_max_bulk_len).unwrap_or(usize::MAX);
+    let max = ctx.config().proto_max_bulk_len;
     match len {
         Some(len) if len <= max => Ok(()),
         _ => Err(error::STRING_TOO_LONG),
@@ -413,7 +413,7 @@ fn mget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 
 /// The keys and values of MSET.
 fn pairs<'a>(args: &mut Args<'a>, name: &str) -> Result<Vec<(&'a [u8], &'a [u8])>> {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(Error::arity(name));
     }
     Ok(args.take_rest().chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())

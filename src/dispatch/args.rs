@@ -79,6 +79,7 @@ impl<'a> Args<'a> {
     }
 
     /// The next argument; a syntax error when there is none.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not say what is wrong")]
     pub fn next(&mut self) -> Result<&'a [u8]> {
         self.maybe().ok_or(error::SYNTAX)
     }
