@@ -82,8 +82,11 @@ const SCRIPT: &[Command] = &[
     Command::new("kill", script_kill).arity(2).flags(NOSCRIPT | ALLOW_BUSY).acl(SCRIPTING).tips(&["request_policy:all_shards", "response_policy:one_succeeded"]).doc("scripting", "2.6.0", "O(1)", "Stops the script that is running, unless it has written.", ""),
 ];
 
+/// Some of a command's arguments.
+type Words<'a> = &'a [&'a [u8]];
+
 /// The keys and the other arguments of a script, split by the number of keys.
-fn split<'a>(args: &mut Args<'a>) -> Result<(&'a [&'a [u8]], &'a [&'a [u8]])> {
+fn split<'a>(args: &mut Args<'a>) -> Result<(Words<'a>, Words<'a>)> {
     let n = args.int()?;
     let n = usize::try_from(n).map_err(|_| Error::new("ERR Number of keys can't be negative"))?;
     if n > args.left() {
