@@ -213,3 +213,69 @@ proptest! {
         prop_assert!(set.is_empty());
     }
 }
+
+#[test]
+fn popping_many_removes_what_it_shows() {
+    let (limits, seed, mut rng) = (Limits::default(), Seed::fixed(), Rng::new(3));
+    for (prefix, len) in [("", 100), ("x", 100), ("x", 300), ("", 300)] {
+        for n in 1..len {
+            let mut set = Set::new();
+            for i in 0..len {
+                set.add(format!("{prefix}{i}").as_bytes(), &limits, seed);
+            }
+            let (encoding, mut popped) = (set.encoding(), BTreeSet::new());
+            set.pop_many(n, &mut rng, &limits, seed, |member| assert!(popped.insert(member.to_vec())));
+            assert_eq!((popped.len(), set.len()), (n, len - n));
+            assert!(set.iter().all(|member| !popped.contains(&member.to_vec())));
+            assert_eq!(set.iter().chain(popped.iter().map(|m| LpValue::Str(m))).count(), len);
+            // A table that is nearly emptied is built anew, and packed then.
+            let anew = encoding == "hashtable" && (len - n) * 5 <= n;
+            assert_eq!(set.encoding(), if anew { "listpack" } else { encoding }, "{n} of {len}");
+            if cfg!(miri) {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn popping_many_is_fair() {
+    let (limits, seed, mut rng) = (Limits::default(), Seed::fixed(), Rng::new(4));
+    let mut counts = [0u32; 20];
+    for _ in 0..2000 {
+        let mut set = Set::new();
+        (0..20).for_each(|i| assert!(set.add(format!("x{i}").as_bytes(), &limits, seed)));
+        set.pop_many(5, &mut rng, &limits, seed, |m| {
+            let text = String::from_utf8(m.to_vec()).unwrap();
+            counts[text[1..].parse::<usize>().unwrap()] += 1;
+        });
+    }
+    // 500 are expected of each.
+    assert!(counts.iter().all(|n| (400..600).contains(n)), "{counts:?}");
+}
+
+#[test]
+fn members_of_other_sets_are_the_same_members() {
+    let (limits, seed) = (Limits::default(), Seed::fixed());
+    let texts: [&[u8]; 6] = [b"1", b"-7", b"007", b"9223372036854775808", b"", b"abc"];
+    for count in 1..=texts.len() {
+        let mut packed = Set::Packed(Listpack::new());
+        let mut table = Set::Table(Box::new(Table::new(seed)));
+        let mut grown = Set::new();
+        for text in &texts[..count] {
+            for set in [&mut packed, &mut table, &mut grown] {
+                assert!(set.add(text, &limits, seed));
+            }
+        }
+        let mut copy = Set::new();
+        assert!(packed.iter().all(|member| copy.add_value(member, &limits, seed)));
+        assert!(table.iter().all(|member| !copy.add_value(member, &limits, seed)));
+        for set in [&packed, &table, &grown, &copy] {
+            assert!(set.iter().all(|m| packed.contains_value(m) && table.contains_value(m)));
+            assert!(set.iter().all(|m| grown.contains_value(m)));
+            assert!(!set.contains_value(LpValue::Int(2)));
+        }
+        assert!(packed.iter().all(|member| table.remove_value(member) && copy.remove_value(member)));
+        assert!(table.is_empty() && copy.is_empty());
+    }
+}
