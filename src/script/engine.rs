@@ -167,17 +167,21 @@ impl Engine {
         host: &mut dyn Host,
         sink: &mut dyn ReplySink,
     ) {
-        if !self.compiled.contains_key(&script.sha) {
-            match self.compile(script) {
-                Ok(id) => self.compiled.insert(script.sha, Compiled::new(script, id)),
+        let known = self.compiled.get(&script.sha).map(|compiled| (compiled.id, compiled.last_line));
+        let (id, last_line) = match known {
+            Some(known) => known,
+            None => match self.compile(script) {
+                Ok(id) => {
+                    let compiled = Compiled::new(script, id);
+                    let last_line = compiled.last_line;
+                    self.compiled.insert(script.sha, compiled);
+                    (id, last_line)
+                }
                 Err(why) => return sink.error(why.as_bytes(), false),
-            };
-        }
-        let (Some(compiled), Some(sandbox)) = (self.compiled.get(&script.sha), &self.sandbox) else {
-            return sink.null();
+            },
         };
-        let id = compiled.id;
-        sandbox.context.fallback.set((SCRIPT_CHUNK, SCRIPT_NAME, compiled.last_line));
+        let Some(sandbox) = &self.sandbox else { return sink.null() };
+        sandbox.context.fallback.set((SCRIPT_CHUNK, SCRIPT_NAME, last_line));
         let name = script.sha_text();
         if run_in(sandbox, Entry::Script(id), name, keys, args, host, sink) == Outcome::Broken {
             self.reset();
