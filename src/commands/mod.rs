@@ -6,6 +6,7 @@ pub(crate) mod scan_args;
 pub mod bitmaps;
 pub mod clients;
 mod clients_list;
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
@@ -43,6 +44,7 @@ use crate::dispatch::spec::Command;
 pub const FAMILIES: &[&[Command]] = &[
     bitmaps::COMMANDS,
     clients::COMMANDS,
+    command::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,

@@ -20,6 +20,7 @@ pub(crate) mod observe;
 pub mod reaper;
 pub mod script;
 pub mod spec;
+pub mod syntax;
 pub mod table;
 pub mod upkeep;
 pub mod whole;

@@ -447,6 +447,32 @@ impl Command {
         acl | if self.flags & FAST != 0 { CAT_FAST } else { CAT_SLOW }
     }
 
+    /// First key, last key and step, as clients from before key specifications want them: what its ranges of
+    /// adjacent keys from fixed positions come to.
+    pub fn legacy_range(&self) -> [i32; 3] {
+        let at = |index: i32, last: i32| if last >= 0 { index + last } else { last };
+        if let [KeySpec { begin: Begin::Index(index), find: Find::Range { last, step, .. }, .. }] = self.keys
+        {
+            return [*index, at(*index, *last), *step];
+        }
+        let (mut first, mut last_key): (Option<i32>, i32) = (None, 0);
+        let mut before = 0;
+        for spec in self.keys {
+            let (Begin::Index(index), Find::Range { last, step: 1, .. }) = (spec.begin, spec.find) else {
+                continue;
+            };
+            if before != 0 && before != index - 1 {
+                continue;
+            }
+            first = Some(first.map_or(index, |n| n.min(index)));
+            // A negative last key is behind every other.
+            let end = at(index, last);
+            last_key = if (end as u32) > (last_key as u32) { end } else { last_key };
+            before = last_key;
+        }
+        first.map_or([0, 0, 0], |first| [first, last_key, 1])
+    }
+
     /// True when the arity admits `argc` arguments, the name included.
     pub const fn admits(&self, argc: usize) -> bool {
         if self.arity >= 0 { argc == self.arity as usize } else { argc >= self.arity.unsigned_abs() as usize }
