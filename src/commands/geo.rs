@@ -66,7 +66,7 @@ fn geoadd(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     }
     // The log gets the ZADD that it comes to.
     let scores: Vec<SmallBuf> = addition.pairs.iter().map(|(score, _)| number::fmt_double(*score)).collect();
-    let mut zadd: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[b"ZADD", key.name]);
+    let mut zadd: SmallVec<[&[u8]; 8]> = SmallVec::from_slice(&[b"zadd", key.name]);
     zadd.extend_from_slice(options);
     for (score, (_, member)) in scores.iter().zip(&addition.pairs) {
         zadd.extend_from_slice(&[score.as_ref(), member]);

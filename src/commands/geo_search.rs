@@ -2,7 +2,7 @@
 
 use crate::commands::geo::{distance_text, point, reply_point, unit};
 use crate::commands::prelude::*;
-use crate::commands::zsets::{reply_member, store};
+use crate::commands::zsets::store;
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
 use crate::util::geohash::{Form, Point, Search};
@@ -253,7 +253,7 @@ impl<'a> Query<'a> {
             if extras > 0 {
                 out.array(1 + extras);
             }
-            reply_member(out, place.member);
+            out.element(place.member);
             if self.with_distance {
                 out.bulk(distance_text(place.distance, self.unit()).as_ref());
             }

@@ -31,14 +31,6 @@ pub const COMMANDS: &[Command] = &[
     Command::new("zscore", zscore).arity(3).flags(READONLY | FAST).acl(SORTEDSET).keys(&[one(RO | ACCESS, 1)]).doc("sorted-set", "1.2.0", "O(1)", "Gets the score of a member.", "key:key@0 member:str"),
 ];
 
-/// Writes a member.
-pub(super) fn reply_member(out: &mut Reply<'_>, member: LpValue<'_>) {
-    match member {
-        LpValue::Str(bytes) => out.bulk(bytes),
-        LpValue::Int(n) => out.bulk_int(n),
-    }
-}
-
 /// Writes the header of a list of `n` members: with scores it is flat in RESP2 and of pairs in RESP3.
 pub(super) fn reply_header(out: &mut Reply<'_>, n: usize, scores: bool) {
     out.array(if scores && !out.is_resp3() { n.saturating_mul(2) } else { n });
@@ -49,7 +41,7 @@ pub(super) fn reply_item(out: &mut Reply<'_>, (member, score): (LpValue<'_>, f64
     if scores && out.is_resp3() {
         out.array(2);
     }
-    reply_member(out, member);
+    out.element(member);
     if scores {
         out.double(score);
     }
@@ -314,7 +306,7 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
     if args.left() == 0 {
         let mut rng = ctx.worker.rng.clone();
         match ctx.read::<Zset>(&key)?.and_then(|zset| zset.get(rng.index(zset.len()))) {
-            Some((member, _)) => reply_member(out, member),
+            Some((member, _)) => out.element(member),
             None => out.null(),
         }
         ctx.worker.rng = rng;
@@ -338,9 +330,7 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
         None => out.array(0),
         Some(zset) if count < 0 => {
             reply_header(out, wanted, scores);
-            for item in (0..wanted).filter_map(|_| zset.get(rng.index(zset.len()))) {
-                reply_item(out, item, scores);
-            }
+            each_draw(zset, wanted, &mut rng, |item| reply_item(out, item, scores));
         }
         Some(zset) => {
             let n = wanted.min(zset.len());
@@ -352,10 +342,21 @@ fn zrandmember(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
     Ok(())
 }
 
+/// Shows a random member `n` times.
+fn each_draw<'v>(zset: &'v Zset, n: usize, rng: &mut Rng, mut show: impl FnMut((LpValue<'v>, f64))) {
+    if matches!(zset, Zset::Packed(_)) && n > 1 {
+        // A position in a listpack has to be walked to: once for all draws.
+        let items: Vec<_> = zset.iter().collect();
+        (0..n).filter_map(|_| items.get(rng.index(items.len()))).for_each(|item| show(*item));
+        return;
+    }
+    (0..n).filter_map(|_| zset.get(rng.index(zset.len()))).for_each(show);
+}
+
 /// Shows `n` different members by chance; `n` is no more than there are.
 fn each_sample<'v>(zset: &'v Zset, n: usize, rng: &mut Rng, mut show: impl FnMut((LpValue<'v>, f64))) {
     // Of many, a few are drawn until they are different; otherwise one walk takes each with the chance that is due.
-    if n.saturating_mul(3) <= zset.len() {
+    if n.saturating_mul(3) <= zset.len() && !matches!(zset, Zset::Packed(_)) {
         let mut seen = HashSet::new();
         while seen.len() < n {
             let rank = rng.index(zset.len());
@@ -372,6 +373,53 @@ fn each_sample<'v>(zset: &'v Zset, n: usize, rng: &mut Rng, mut show: impl FnMut
         if rng.index(zset.len() - rank) < left {
             left -= 1;
             show(item);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn numbers(members: u32, packed: usize) -> Zset {
+        let limits = Limits { zset_max_listpack_entries: packed, ..Limits::default() };
+        let mut zset = Zset::new();
+        (0..members).for_each(|i| zset.add_new(i.to_string().as_bytes(), f64::from(i), &limits));
+        zset
+    }
+
+    #[test]
+    fn samples_are_different_and_every_member_has_its_chance() {
+        let mut rng = Rng::new(1);
+        for (packed, n) in [(0, 5), (0, 20), (128, 5), (128, 20), (0, 40), (128, 40), (0, 0)] {
+            let zset = numbers(40, packed);
+            let mut times: HashMap<String, u32> = HashMap::new();
+            for _ in 0..400 {
+                let mut shown = HashSet::new();
+                each_sample(&zset, n, &mut rng, |(member, score)| {
+                    let name = String::from_utf8(member.to_vec()).unwrap();
+                    assert_eq!(name.parse(), Ok(score));
+                    assert!(shown.insert(name));
+                });
+                assert_eq!(shown.len(), n);
+                shown.into_iter().for_each(|name| *times.entry(name).or_default() += 1);
+            }
+            // 400 * n / 40 are expected of each.
+            let expected = 10 * n as u32;
+            let fair = |&n: &u32| n >= expected / 3 && n <= expected * 3;
+            assert!(n == 0 || times.len() == 40 && times.values().all(fair), "{packed} {n} {times:?}");
+        }
+    }
+
+    #[test]
+    fn draws_are_as_many_as_asked_for() {
+        let mut rng = Rng::new(2);
+        for packed in [0, 128] {
+            let zset = numbers(2, packed);
+            let mut counts = [0u32; 2];
+            each_draw(&zset, 1000, &mut rng, |(_, score)| counts[score as usize] += 1);
+            assert!(counts[0] + counts[1] == 1000 && counts[0].abs_diff(counts[1]) < 200, "{counts:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How are the first or last members taken out? ZPOPMIN and its kin, at once or waiting for a member to come.
 
 use crate::commands::prelude::*;
-use crate::commands::zsets::{reply_member, report_removal};
+use crate::commands::zsets::report_removal;
 use crate::dispatch::ctx::OnTimeout;
 use crate::ds::listpack::LpValue;
 use crate::keyspace::waiter::Wish;
@@ -77,7 +77,7 @@ fn pop(
         if matches!(shape, Shape::Nested | Shape::KeyedNested) {
             out.array(2);
         }
-        reply_member(out, member);
+        out.element(member);
         out.double(score);
     };
     match end {
