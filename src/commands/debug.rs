@@ -1,8 +1,12 @@
 //! What do tests of the server need? DEBUG, which no program should.
 
+use crate::commands::digest::Digest;
 use crate::commands::prelude::*;
+use crate::ds::entry::View;
 use crate::persist::load;
+use crate::persist::rdb::encode::Encoder;
 use crate::util::number;
+use crate::value::Value;
 use std::time::Duration;
 
 /// The family's rows.
@@ -19,15 +23,24 @@ type Sub = fn(&mut Ctx<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result;
 const SUBCOMMANDS: &[(&str, Sub)] = &[
     ("sleep", sleep),
     ("jmap", accepted),
+    ("digest", digest),
+    ("digest-value", digest_value),
+    ("reload", reload),
+    ("loadaof", loadaof),
+    ("populate", populate),
+    ("protocol", protocol),
+    ("error", error_reply),
+    ("htstats", htstats),
+    ("htstats-key", htstats_key),
+    ("change-repl-id", accepted),
+    ("pause-cron", accepted),
     ("set-active-expire", set_active_expire),
     ("quicklist-packed-threshold", accepted),
     ("set-disable-deny-scripts", accepted),
     ("replybuffer", accepted),
     ("dict-resizing", accepted),
-    ("listpack", accepted),
+    ("listpack", listpack),
     ("object", object),
-    ("reload", reload),
-    ("loadaof", loadaof),
     ("stringmatch-len", stringmatch_len),
     ("log", log),
 ];
@@ -43,7 +56,10 @@ fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     let name = args.next()?;
     match SUBCOMMANDS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())) {
         Some((_, run)) => run(ctx, args, out),
-        None => Err(Error::unknown_subcommand("debug", name)),
+        None => Err(Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+            String::from_utf8_lossy(name.get(..128).unwrap_or(name))
+        ))),
     }
 }
 
@@ -68,14 +84,69 @@ fn set_active_expire(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>
 }
 
 fn object(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    /// Type, version and checksum, which a payload has beyond its value.
+    const AROUND: usize = 11;
     let key = ctx.key(args.next()?);
+    let (clock, by_use) = (ctx.worker.lru_clock(), ctx.config().maxmemory_policy.counts_uses());
+    let compress = ctx.config().rdbcompression;
     let slot = ctx.slot(&key).ok_or(error::NO_SUCH_KEY)?;
     let encoding = crate::commands::prelude::encoding(&slot);
+    let length = Encoder::new(12, compress).dump(&slot.view()).len().saturating_sub(AROUND);
+    let idle = if by_use { 0 } else { clock.wrapping_sub(slot.lru()) & 0xff_ffff };
     out.simple(&format!(
-        "Value at:0x7f0000000000 refcount:1 encoding:{encoding} serializedlength:{} lru:{} lru_seconds_idle:0",
-        slot.memory(),
+        "Value at:0x7f0000000000 refcount:1 encoding:{encoding} serializedlength:{length} lru:{} lru_seconds_idle:{idle}",
         slot.lru(),
     ));
+    Ok(())
+}
+
+fn listpack(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let key = ctx.key(args.next()?);
+    let slot = ctx.slot(&key).ok_or(error::NO_SUCH_KEY)?;
+    if !crate::commands::prelude::encoding(&slot).starts_with("listpack") {
+        return Err(Error::new("ERR Not a listpack encoded object."));
+    }
+    out.simple("Listpack structure printed on stdout");
+    Ok(())
+}
+
+/// The sum of everything: databases in order, the keys of each in none. Expired keys count until they are removed.
+fn digest(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let databases = ctx.keyspace().databases();
+    let mut total = Digest::default();
+    for db in 0..databases {
+        let mut keys = Digest::default();
+        let mut empty = true;
+        ctx.locks.each(|_, shard| {
+            for slot in shard.db(db).table.iter() {
+                let mut one = Digest::default();
+                one.mix(slot.key());
+                one.entry(&slot);
+                keys.xor_sum(&one);
+                empty = false;
+            }
+        });
+        if !empty {
+            total.mix(&u32::try_from(db).unwrap_or(u32::MAX).to_be_bytes());
+            total.join(&keys);
+        }
+    }
+    out.simple(&total.hex());
+    Ok(())
+}
+
+fn digest_value(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let names = args.take_rest();
+    out.array(names.len());
+    for name in names {
+        let key = ctx.key(name);
+        let mut one = Digest::default();
+        // Not `slot`, which would remove the key if it has expired.
+        if let Some(slot) = ctx.data(&key).get(&key) {
+            one.entry(&slot);
+        }
+        out.simple(&one.hex());
+    }
     Ok(())
 }
 
@@ -107,6 +178,128 @@ fn loadaof(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
         .map_err(|_| Error::new("ERR Error trying to load the AOF files, check server logs."))?;
     tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
     out.ok();
+    Ok(())
+}
+
+fn populate(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    const BIGGEST: i64 = 512 << 20;
+    let positive =
+        |n: i64| if n < 0 { Err(Error::new("ERR value is out of range, must be positive")) } else { Ok(n) };
+    let keys = positive(args.int()?)?;
+    let prefix = args.maybe().unwrap_or(b"key");
+    let size = if args.left() > 0 { positive(args.int()?)?.min(BIGGEST) } else { 0 };
+    for j in 0..keys {
+        let name = [prefix, b":", itoa::Buffer::new().format(j).as_bytes()].concat();
+        let key = ctx.key(&name);
+        if ctx.exists(&key) {
+            continue;
+        }
+        let mut value = format!("value:{j}").into_bytes();
+        if size > 0 {
+            value.resize(usize::try_from(size).unwrap_or(0), 0);
+        }
+        ctx.set_string(&key, &value, crate::dispatch::access::Expiry::Clear);
+        ctx.touched(0, &key);
+    }
+    out.ok();
+    Ok(())
+}
+
+fn error_reply(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    out.error_bytes(args.next()?);
+    Ok(())
+}
+
+/// One value of each type of the protocol, for tests of clients.
+fn protocol(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let three = |out: &mut Reply<'_>| (0..3).for_each(|j| out.int(j));
+    match args.next()?.to_ascii_lowercase().as_slice() {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double(3.141),
+        b"bignum" => out.big_number(b"1234567999999999999999999999999999999"),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            three(out);
+        }
+        b"set" => {
+            out.set(3);
+            three(out);
+        }
+        b"map" => {
+            out.map(3);
+            for j in 0..3 {
+                out.int(j);
+                out.boolean(j == 1);
+            }
+        }
+        b"attrib" => {
+            if out.is_resp3() {
+                out.attribute(1);
+                out.bulk(b"key-popularity");
+                out.array(2);
+                out.bulk(b"key:123");
+                out.int(90);
+            }
+            out.bulk(b"Some real reply following the attribute");
+        }
+        b"push" if out.is_resp3() => {
+            out.push(2);
+            out.bulk(b"server-cpu-usage");
+            out.int(42);
+            out.bulk(b"Some real reply following the push reply");
+        }
+        b"push" => return Err(Error::new("ERR RESP2 is not supported by this command")),
+        b"true" => out.boolean(true),
+        b"false" => out.boolean(false),
+        b"verbatim" => out.verbatim("txt", b"This is a verbatim\nstring"),
+        _ => {
+            return Err(Error::new(
+                "ERR Wrong protocol type name. Please use one of the following: string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What can be said of tables that grow in place: how many elements they have, and the bytes that they take.
+fn table_text(name: &str, elements: usize, bytes: usize) -> String {
+    format!("{name}\n number of elements: {elements}\n bytes: {bytes}\n")
+}
+
+fn htstats(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let db = usize::try_from(args.int()?).ok().filter(|db| *db < ctx.keyspace().databases());
+    let db = db.ok_or(Error::new("ERR Out of range database"))?;
+    let (mut keys, mut expires, mut bytes) = (0, 0, 0);
+    ctx.locks.each(|_, shard| {
+        let data = shard.db(db);
+        keys += data.table.len();
+        expires += data.expires;
+        bytes += data.table.memory();
+    });
+    let text = table_text("[Dictionary HT]", keys, bytes) + &table_text("[Expires HT]", expires, 0);
+    out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn htstats_key(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let key = ctx.key(args.next()?);
+    let slot = ctx.slot(&key).ok_or(error::NO_SUCH_KEY)?;
+    let elements = match (slot.view(), crate::commands::prelude::encoding(&slot)) {
+        (View::Value(Value::Set(set)), "hashtable") => set.len(),
+        (View::Value(Value::Hash(hash)), "hashtable") => hash.len(),
+        (View::Value(Value::Zset(zset)), "skiplist") => zset.len(),
+        _ => {
+            return Err(Error::new(
+                "ERR The value stored at the specified key is not represented using an hash table",
+            ));
+        }
+    };
+    out.verbatim(
+        "txt",
+        table_text("Hash table 0 stats (main hash table):", elements, slot.memory()).as_bytes(),
+    );
     Ok(())
 }
 

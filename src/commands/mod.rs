@@ -6,10 +6,12 @@ pub(crate) mod scan_args;
 pub mod bitmaps;
 pub mod clients;
 mod clients_list;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
+mod digest;
 pub mod expire;
 pub mod geo;
 mod geo_search;
@@ -19,9 +21,11 @@ pub mod info;
 pub mod keys;
 pub mod lists;
 pub mod lists_blocking;
+pub mod memory;
 pub mod object;
 pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod scripting;
 pub mod set_algebra;
 pub mod sets;
@@ -45,6 +49,7 @@ pub const FAMILIES: &[&[Command]] = &[
     bitmaps::COMMANDS,
     clients::COMMANDS,
     command::COMMANDS,
+    cluster::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
@@ -57,9 +62,11 @@ pub const FAMILIES: &[&[Command]] = &[
     keys::COMMANDS,
     lists::COMMANDS,
     lists_blocking::COMMANDS,
+    memory::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
+    replication::COMMANDS,
     scripting::COMMANDS,
     sort::COMMANDS,
     set_algebra::COMMANDS,

@@ -43,6 +43,8 @@ pub enum OnTimeout {
     NullArray,
     /// An integer (WAIT).
     Int(i64),
+    /// Two integers (WAITAOF).
+    Ints(i64, i64),
 }
 
 impl OnTimeout {
@@ -52,6 +54,11 @@ impl OnTimeout {
             OnTimeout::Null => out.null(),
             OnTimeout::NullArray => out.null_array(),
             OnTimeout::Int(n) => out.int(n),
+            OnTimeout::Ints(a, b) => {
+                out.array(2);
+                out.int(a);
+                out.int(b);
+            }
         }
     }
 }

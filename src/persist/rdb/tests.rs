@@ -77,7 +77,9 @@ fn canon(value: &Value) -> (u8, Vec<Vec<u8>>) {
         Value::Str(s) => (0, vec![s.clone()]),
         Value::List(v) => return (1, v.iter().map(text).collect()),
         Value::Set(v) => (2, v.iter().map(text).collect()),
-        Value::Zset(v) => (3, v.iter().map(|(m, s)| [m.to_vec(), s.to_le_bytes().to_vec()].concat()).collect()),
+        Value::Zset(v) => {
+            (3, v.iter().map(|(m, s)| [m.to_vec(), s.to_le_bytes().to_vec()].concat()).collect())
+        }
         Value::Hash(v) => {
             let field = |f: crate::value::hash::Field<'_>| {
                 format!("{:?}={:?}@{:?}", f.name.to_vec(), f.value.to_vec(), f.expire).into_bytes()
@@ -153,7 +155,8 @@ fn lengths_without_bytes_cost_nothing() {
         assert!(decode::payload(bytes, &making()).is_err());
     }
     // Nothing in it, twice the same, not a number.
-    for bytes in [&b"\x02\x00"[..], b"\x02\x02\x01a\x01a", b"\x05\x01\x01a\0\0\0\0\0\0\xf8\x7f", b"\x06\x01"] {
+    for bytes in [&b"\x02\x00"[..], b"\x02\x02\x01a\x01a", b"\x05\x01\x01a\0\0\0\0\0\0\xf8\x7f", b"\x06\x01"]
+    {
         assert!(decode::payload(bytes, &making()).is_err());
     }
 }
