@@ -15,6 +15,7 @@ mod digest;
 pub mod expire;
 pub mod geo;
 mod geo_search;
+pub mod hash_expire;
 pub mod hashes;
 pub mod hll;
 pub mod info;
@@ -56,6 +57,7 @@ pub const FAMILIES: &[&[Command]] = &[
     expire::COMMANDS,
     geo::COMMANDS,
     geo_search::COMMANDS,
+    hash_expire::COMMANDS,
     hashes::COMMANDS,
     hll::COMMANDS,
     info::COMMANDS,
