@@ -140,7 +140,7 @@ fn memory_purge(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
 }
 
 fn memory_malloc_stats(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.verbatim("txt", format!("allocated: {}\n", crate::ALLOCATOR.used()).as_bytes());
+    out.verbatim("txt", format!("jemalloc, bytes allocated: {}\n", crate::ALLOCATOR.used()).as_bytes());
     Ok(())
 }
 

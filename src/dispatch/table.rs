@@ -91,6 +91,11 @@ impl Table {
             let sub = name[bar + 1..].to_ascii_lowercase();
             return self.subs.get(&(parent.id, sub.into())).map(|&id| &self.entries[id]);
         }
+        self.by_request(name)
+    }
+
+    /// The entry that a request's first argument names: never a subcommand.
+    pub fn by_request(&self, name: &[u8]) -> Option<&Entry> {
         let mut folded = [0u8; MAX_NAME];
         let folded = folded.get_mut(..name.len())?;
         folded.copy_from_slice(name);
@@ -101,7 +106,7 @@ impl Table {
     /// The entry that a request means, its subcommand resolved.
     pub fn resolve(&self, argv: &[&[u8]]) -> Result<&Entry> {
         let name = argv.first().copied().unwrap_or_default();
-        let entry = self.by_name(name).ok_or_else(|| Error::unknown_command(argv))?;
+        let entry = self.by_request(name).ok_or_else(|| Error::unknown_command(argv))?;
         self.resolve_sub(entry, argv)
     }
 

@@ -143,7 +143,7 @@ fn look_up<'k>(core: &'k Core, batch: &Batch<'k>, known: &mut Known<'k>) {
         };
         let entry = match last {
             Some((same, entry)) if same == name => Some(entry),
-            _ => core.table.by_name(name),
+            _ => core.table.by_request(name),
         };
         let Some(entry) = entry else {
             known.push((None, None));
