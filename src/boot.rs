@@ -25,6 +25,7 @@ use crate::util::rng::Rng;
 /// When there is data that cannot be read, or the append-only file cannot be written.
 pub fn load(core: &Core) -> io::Result<()> {
     let world = core.world();
+    remove_leftovers(core);
     let on = core.config.load().appendonly;
     let found = on && aof::load::all(world, &mut Replayer::new(core)?)?;
     if !found {
@@ -38,6 +39,22 @@ pub fn load(core: &Core) -> io::Result<()> {
         aof::load::open(world)?;
     }
     Ok(())
+}
+
+/// Removes what saves of processes that are no more have left.
+fn remove_leftovers(core: &Core) {
+    let config = core.config.load();
+    for name in core.persist.disk.list(&config.dir.0).unwrap_or_default() {
+        let pid = name
+            .strip_prefix("temp-")
+            .and_then(|n| n.strip_suffix(".rdb"))
+            .and_then(|n| n.parse::<u32>().ok());
+        let own = |pid: u32| pid == std::process::id();
+        if pid.is_some_and(|pid| own(pid) || !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            tracing::info!("Removing {name}, which an interrupted save has left");
+            let _ = core.persist.disk.remove(&config.dir.join(&name));
+        }
+    }
 }
 
 fn load_snapshot(core: &Core) -> io::Result<()> {

@@ -124,16 +124,26 @@ impl DiskFile for File {
     }
 }
 
+/// The file, if no other server writes to it.
+fn owned(file: File, path: &Path) -> io::Result<File> {
+    use rustix::fs::{FlockOperation, flock};
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
+        let error = io::Error::from(error);
+        io::Error::new(error.kind(), format!("{} is in use by another server ({error})", path.display()))
+    })?;
+    Ok(file)
+}
+
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         // Appending, so that after a cut the next write stands where the file ends.
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let file = owned(OpenOptions::new().append(true).create(true).open(path)?, path)?;
         file.set_len(0)?;
         Ok(Arc::new(file))
     }
 
     fn append(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().append(true).create(true).open(path)?))
+        Ok(Arc::new(owned(OpenOptions::new().append(true).create(true).open(path)?, path)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {

@@ -50,7 +50,10 @@ pub fn all(world: World<'_>, replay: &mut dyn Replay) -> io::Result<bool> {
     let names = Names::new(&config);
     let disk = &*world.persist.disk;
     let manifest = match Manifest::load(disk, &names)? {
-        Some(manifest) => manifest,
+        Some(manifest) => {
+            finish_adoption(world, &config, &names, &manifest)?;
+            manifest
+        }
         None => match adopt_old_file(world, &config, &names)? {
             Some(manifest) => manifest,
             None => return refuse_orphans(world, &names).map(|()| false),
@@ -95,13 +98,26 @@ fn adopt_old_file(world: World<'_>, config: &Config, names: &Names) -> io::Resul
     let part = Part { name: names.prefix.clone(), seq: 1 };
     let manifest = Manifest { base: Some(part), last: [1, 0], ..Manifest::default() };
     manifest.save(disk, names)?;
-    disk.publish(&old, &names.path(&names.prefix))?;
+    finish_adoption(world, config, names, &manifest)?;
+    Ok(Some(manifest))
+}
+
+/// Moves the old file to where its manifest says it is; the server may have stopped between the two.
+fn finish_adoption(world: World<'_>, config: &Config, names: &Names, manifest: &Manifest) -> io::Result<()> {
+    let disk = &*world.persist.disk;
+    let (old, new) = (config.dir.join(&names.prefix), names.path(&names.prefix));
+    let adopted = manifest.base.as_ref().is_some_and(|part| part.name == names.prefix);
+    if !adopted || disk.exists(&new) || !disk.exists(&old) {
+        return Ok(());
+    }
+    disk.publish(&old, &new)?;
+    disk.sync_dir(&config.dir.0)?;
     tracing::info!(
         "Successfully migrated an old-style AOF file ({}) into the AOF directory ({}).",
         names.prefix,
         names.dir.display()
     );
-    Ok(Some(manifest))
+    Ok(())
 }
 
 /// Increments without a manifest are data that nobody knows the order of: starting empty would lose it.
@@ -363,5 +379,82 @@ fn clean(world: World<'_>, names: &Names) {
         if name.starts_with("temp-") {
             let _ = world.persist.disk.remove(&names.path(&name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::entry::encode_command;
+
+    #[derive(Default)]
+    struct Seen(Vec<String>);
+
+    impl Replay for Seen {
+        fn with_locks(&mut self, _: &mut dyn FnMut(&mut Locked<'_>) -> Result<(), Bad>) -> Result<(), Bad> {
+            Err(Bad::Short)
+        }
+
+        fn begin_file(&mut self) {}
+
+        fn run(&mut self, argv: &[&[u8]]) -> Result<(), String> {
+            self.0.push(String::from_utf8_lossy(&argv.concat()).into_owned());
+            Ok(())
+        }
+    }
+
+    fn read(bytes: &[u8]) -> (Vec<String>, u64, Result<(), Stop>) {
+        let (mut input, mut good, mut seen) = (bytes, 0, Seen::default());
+        let stop = commands(&mut Source::new(&mut input), &mut good, Path::new("x"), &mut seen);
+        (seen.0, good, stop)
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_is_good_up_to_a_whole_unit() {
+        let units: [&[&[&str]]; 4] = [
+            &[&["SELECT", "0"]],
+            &[&["SET", "k", "a\r\nb"]],
+            &[&["MULTI"], &["INCR", "a"], &["INCR", "b"], &["EXEC"]],
+            &[&["DEL", "k"]],
+        ];
+        // Where each unit ends, and how many commands have run by then.
+        let (mut bytes, mut ends) = (Vec::new(), vec![(0, 0)]);
+        let mut ran = 0;
+        for unit in units {
+            unit.iter().for_each(|argv| bytes.extend(encode_command(argv)));
+            ran += unit.iter().filter(|argv| argv.len() > 1).count();
+            ends.push((bytes.len(), ran));
+        }
+        for cut in 0..=bytes.len() {
+            let (seen, good, stop) = read(&bytes[..cut]);
+            let (end, ran) = ends.iter().rev().find(|(end, _)| *end <= cut).unwrap();
+            assert_eq!((good, seen.len()), (*end as u64, *ran), "cut at {cut}");
+            assert!(if *end == cut { stop.is_ok() } else { matches!(stop, Err(Stop::Short)) });
+            // Space that was taken and never written looks like zeros.
+            let zeros = [&bytes[..*end], &[0; 100]].concat();
+            assert!(matches!(read(&zeros), (_, g, Err(Stop::Zeros)) if g == *end as u64));
+        }
+    }
+
+    #[test]
+    fn damage_is_no_end() {
+        let good = encode_command(&["SET", "k", "v"]);
+        let with = |tail: &[u8]| [&good, tail].concat();
+        for tail in [
+            &b"!!!"[..],
+            b"\0\0x",
+            b"*0\r\n",
+            b"*1\r\n#3\r\n",
+            b"*1\r\n$-1\r\n",
+            b"*1\r\n$1\r\nabc",
+            b"*x\r\n",
+        ] {
+            let (seen, at, stop) = read(&with(tail));
+            assert!(matches!(stop, Err(Stop::Malformed)), "{tail:?}");
+            assert_eq!((seen.len(), at), (1, good.len() as u64));
+        }
+        let annotated = [b"#TS:1234\r\n", &good[..]].concat();
+        assert!(read(&annotated).2.is_ok());
+        assert!(matches!(read(b"*1\r\n$99999999999\r\nabc").2, Err(Stop::Short)));
     }
 }

@@ -163,9 +163,8 @@ fn end(source: &mut Source<'_>, version: u16, verify: bool) -> Result<(), Bad> {
     let computed = source.checksum();
     let stored = u64::from_le_bytes(source.array()?);
     if verify && stored != 0 && stored != computed {
-        return Err(Bad::Corrupt(format!(
-            "Wrong RDB checksum expected: ({computed:x}) but got ({stored:x}). Aborting now."
-        )));
+        tracing::error!("Wrong RDB checksum expected: ({computed:x}) but got ({stored:x}). Aborting now.");
+        return Err(Bad::corrupt("RDB CRC error"));
     }
     Ok(())
 }
