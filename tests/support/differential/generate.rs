@@ -105,6 +105,10 @@ impl Generator {
         if self.rng.chance(6) && !blocks && !fragile {
             self.mutate(&mut args);
         }
+        if name == "LSET" {
+            // The real server keeps 32 bits of this index, and may replace an element that nobody named.
+            args.iter_mut().skip(2).take(1).for_each(narrow);
+        }
         if self.rng.chance(5) {
             args[0].make_ascii_lowercase();
         }
@@ -240,6 +244,14 @@ fn member(rng: &mut Rng) -> Vec<u8> {
         1..=5 => rng.range(-3, 25).to_string().into_bytes(),
         6 => format!("n{}", rng.below(300)).into_bytes(),
         _ => format!("m{}", rng.below(12)).into_bytes(),
+    }
+}
+
+/// Replaces an integer beyond 32 bits by one within.
+fn narrow(arg: &mut Vec<u8>) {
+    let n: Option<i64> = std::str::from_utf8(arg).ok().and_then(|text| text.parse().ok());
+    if n.is_some_and(|n| i32::try_from(n).is_err()) {
+        *arg = b"2147483647".to_vec();
     }
 }
 
