@@ -211,7 +211,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     };
     let trim = options.trim(ctx, true)?;
     let pieces = args.take_rest();
-    let Some(new) = new.filter(|_| pieces.len() >= 2 && pieces.len() % 2 == 0) else {
+    let Some(new) = new.filter(|_| pieces.len() >= 2 && pieces.len().is_multiple_of(2)) else {
         return Err(Error::arity("xadd"));
     };
     if new == NewId::Given(StreamId::MIN) {
@@ -456,4 +456,58 @@ fn xsetid(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     ctx.notify(&key, event::STREAM, "xsetid");
     out.ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str, for_add: bool) -> Result<(TrimOptions, usize)> {
+        let argv: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+        let mut args = Args::new_at(&argv, 2);
+        TrimOptions::parse(&mut args, for_add).map(|o| (o, args.position()))
+    }
+
+    #[test]
+    fn the_id_of_xadd_ends_its_options() {
+        let (o, id_at) = options("XADD k MAXLEN ~ 5 LIMIT 3 DELREF NOMKSTREAM * f v", true).unwrap();
+        assert_eq!((o.by, o.approx, o.limit), (Some(TrimBy::MaxLen(5)), true, Some(3)));
+        assert_eq!((o.refs, o.no_create), (Some(RefPolicy::Delete), true));
+        assert_eq!((o.threshold_at, id_at), (4, 9));
+        assert_eq!(options("XTRIM k MAXLEN 5 NOMKSTREAM", false).err(), Some(error::SYNTAX));
+        assert_eq!(options("XTRIM k MINID x", false).err(), Some(BAD_ID));
+    }
+
+    #[test]
+    fn an_approximate_threshold_is_logged_as_what_it_led_to() {
+        let mut stream = Stream::new();
+        for ms in 1..=3 {
+            let fields = [(&b"f"[..], &b"v"[..])].into_iter();
+            stream.append(StreamId::new(ms, 0), fields, &Default::default()).unwrap();
+        }
+        let exact = |text: &str, stream: &Stream| {
+            let argv: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+            let mut argv = owned(&argv);
+            options(text, false).unwrap().0.make_exact(&mut argv, stream);
+            String::from_utf8(argv.join(&b' ')).unwrap()
+        };
+        assert_eq!(exact("XTRIM k MAXLEN ~ 1 LIMIT 2", &stream), "XTRIM k MAXLEN = 3 LIMIT 2");
+        assert_eq!(exact("XTRIM k MINID ~ 9", &stream), "XTRIM k MINID = 1-0");
+        // Of an empty stream nothing is left, whatever the threshold was.
+        let all = format!("XTRIM k MINID = {}", StreamId::MAX);
+        assert_eq!(exact("XTRIM k MINID ~ 9", &Stream::new()), all);
+    }
+
+    #[test]
+    fn deletions_are_read_in_any_order() {
+        let read = |text: &str| {
+            let argv: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+            deletions(&mut Args::new_at(&argv, 2)).map(|(refs, ids)| (refs, ids.len()))
+        };
+        assert_eq!(read("XDELEX k IDS 2 1 2 ACKED"), Ok((RefPolicy::Acked, 2)));
+        assert_eq!(read("XDELEX k ACKED IDS 1 1"), Ok((RefPolicy::Acked, 1)));
+        assert_eq!(read("XDELEX k ACKED DELREF IDS 1 1"), Err(error::SYNTAX));
+        assert_eq!(read("XDELEX k ACKED"), Err(error::SYNTAX));
+        assert!(read("XDELEX k IDS 9223372036854775807 1").is_err());
+    }
 }

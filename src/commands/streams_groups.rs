@@ -526,6 +526,7 @@ fn xgroup_setid(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     let key = ctx.key(args.next()?);
     let (group, text) = (args.next()?, args.next()?);
     let options = GroupOptions::parse(args, false)?;
+    let replay = ctx.mode == Mode::Replay;
     let stream = existing(ctx, &key, group)?;
     if args.count() > 7 {
         return Err(bad_subcommand(args));
@@ -535,6 +536,10 @@ fn xgroup_setid(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
         text => StreamId::parse(text, 0).ok_or(crate::commands::streams::BAD_ID)?,
     };
     stream.set_group_id(group, id, options.entries_read);
+    // The log says what was, even when counting on from a number that a client made up led beyond what was added.
+    if replay && let Some(group) = stream.group_mut(group) {
+        group.entries_read = options.entries_read;
+    }
     ctx.changed_unseen(1);
     ctx.notify(&key, event::STREAM, "xgroup-setid");
     out.ok();

@@ -30,7 +30,7 @@ fn read_keys(argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> {
         };
     }
     let first = at + 1;
-    let n = argv.len().checked_sub(first).filter(|n| *n > 0 && n % 2 == 0)? / 2;
+    let n = argv.len().checked_sub(first).filter(|n| *n > 0 && n.is_multiple_of(2))? / 2;
     keys.extend((first..first + n).map(|index| KeyAt { index, flags: RO | ACCESS }));
     Some(())
 }
@@ -64,7 +64,7 @@ impl<'a> Reading<'a> {
                 r.count = usize::try_from(args.int()?.max(0)).unwrap_or(usize::MAX);
             } else if more > 0 && args.word("STREAMS") {
                 let rest = args.take_rest();
-                if rest.len() % 2 != 0 {
+                if !rest.len().is_multiple_of(2) {
                     return Err(unbalanced(for_group));
                 }
                 (r.keys, r.ids) = rest.split_at(rest.len() / 2);
@@ -282,4 +282,27 @@ fn read_group(
         log_group_id(ctx, name, group, last_id, read);
     }
     Ok(fresh)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Option<Vec<usize>> {
+        let argv: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+        let mut keys = Vec::new();
+        read_keys(&argv, &mut keys)?;
+        Some(keys.iter().map(|k| k.index).collect())
+    }
+
+    #[test]
+    fn keys_are_found_behind_the_option_not_behind_a_name() {
+        assert_eq!(found("XREAD COUNT 1 STREAMS a b 0 0"), Some(vec![4, 5]));
+        assert_eq!(found("XREADGROUP GROUP streams streams streams k >"), Some(vec![5]));
+        assert_eq!(found("XREADGROUP NOACK GROUP g STREAMS BLOCK 0 STREAMS k >"), Some(vec![8]));
+        for none in ["XREAD STREAMS a b 0", "XREAD STREAMS", "XREAD COUNT STREAMS a 0", "XREAD k STREAMS a 0"]
+        {
+            assert_eq!(found(none), None, "{none}");
+        }
+    }
 }
