@@ -178,6 +178,7 @@ fn stats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "expired_stale_perc": format_args!("{:.2}", ctx.core.upkeep.stale_ppm.load(Ordering::Relaxed) as f64 / 10_000.0),
         "expired_time_cap_reached_count": ctx.core.upkeep.capped.load(Ordering::Relaxed),
         "evicted_keys": s.sum(|t| &t.evicted),
+        "evicted_clients": 0,
         "keyspace_hits": s.sum(|t| &t.hits),
         "keyspace_misses": s.sum(|t| &t.misses),
         "pubsub_channels": ctx.core.pubsub.distinct(crate::pubsub::Space::Channel),

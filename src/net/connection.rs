@@ -369,7 +369,8 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     } else {
         state.soft_since = None;
     }
-    if idle > 2000 && state.input.is_empty() && state.input.capacity() > KEEP {
+    // What is left of an incomplete request grows here; large ones are too rare to stay prepared for them.
+    if state.input.is_empty() && state.input.capacity() > KEEP {
         state.input = Vec::new();
     }
     client.query[0].store(state.input.len(), Ordering::Relaxed);
