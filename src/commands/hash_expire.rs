@@ -118,6 +118,7 @@ impl<'a> Touched<'a> {
         if !self.timed.is_empty() {
             log(ctx, &[b"HPEXPIREAT", key.name, time.as_bytes()], &self.timed);
             ctx.changed_by(self.timed.len() as u64, key, event::HASH, "hexpire");
+            ctx.fields_will_expire(key);
         }
         if !self.lifted.is_empty() {
             log(ctx, &[b"HPERSIST", key.name], &self.lifted);
@@ -407,6 +408,7 @@ fn hsetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         let head: [&[u8]; 6] = [b"HSETEX", key.name, b"PXAT", time.as_bytes(), b"FIELDS", count.as_bytes()];
         ctx.propagate_as(&[&head, set.pairs].concat());
         ctx.notify(&key, event::HASH, "hexpire");
+        ctx.fields_will_expire(&key);
     }
     out.flag(true);
     Ok(())

@@ -28,26 +28,8 @@ pub const COMMANDS: &[Command] = &[
 
 /// Removes the fields of a hash whose time is over, before a command looks at it; the hash goes with its last one.
 pub(crate) fn sweep(ctx: &mut Ctx<'_>, key: &Key<'_>) -> Result {
-    let now = ctx.now_ms();
-    let due = match ctx.peek_as::<Hash>(key)? {
-        Some(hash) => hash.next_expiry().is_some_and(|at| at <= now),
-        None => false,
-    };
-    if !due || ctx.mode == Mode::Replay {
-        return Ok(());
-    }
-    let mut gone: Vec<Vec<u8>> = Vec::new();
-    let mut empty = false;
-    if let Some(hash) = ctx.write::<Hash>(key)? {
-        hash.expire_due(now, usize::MAX, |name| gone.push(name.to_vec()));
-        empty = hash.is_empty();
-    }
-    if gone.is_empty() {
-        return Ok(());
-    }
-    ctx.fields_expired(key, &gone);
-    if empty {
-        ctx.remove_emptied(key);
+    if ctx.peek_as::<Hash>(key)?.is_some() {
+        ctx.expire_fields(key, usize::MAX);
     }
     Ok(())
 }

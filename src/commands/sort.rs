@@ -7,7 +7,7 @@ use crate::dispatch::access::Expiry;
 use crate::dispatch::core::Core;
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
-use crate::value::{List, Value};
+use crate::value::{List, Value, Zset};
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -126,6 +126,13 @@ fn run(ctx: &mut Ctx<'_>, args: &mut Args<'_>, stores: bool, out: &mut Reply<'_>
     let key = ctx.key(args.next()?);
     let mut plan = Plan::parse(args, stores)?;
     let (source, mut elements) = load(ctx, &key)?;
+    if source == Source::Zset {
+        // What Redis does, and OBJECT ENCODING shows: whoever sorts a sorted set makes it a large one.
+        let limits = ctx.limits();
+        if let Some(set) = ctx.write::<Zset>(&key)? {
+            set.expect(usize::MAX, &limits);
+        }
+    }
     // A set has no order of its own: what is stored or seen by a script must not depend on chance.
     if plan.unsorted && source == Source::Set && (plan.store.is_some() || ctx.mode == Mode::Script) {
         (plan.unsorted, plan.alpha, plan.by) = (false, true, None);

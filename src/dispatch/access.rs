@@ -157,16 +157,45 @@ impl Ctx<'_> {
         true
     }
 
-    /// Tells the log, then everyone, that fields of a hash have expired and are gone.
-    pub fn fields_expired(&mut self, key: &Key<'_>, fields: &[Vec<u8>]) {
+    /// Removes up to `max` fields of a hash in the selected database whose time is over; the hash goes with its last
+    /// one. Tells the log, then everyone.
+    pub fn expire_fields(&mut self, key: &Key<'_>, max: usize) {
+        let (db, now) = (self.session.db, self.worker.now_ms);
+        let due = match self.peek(key) {
+            Some(View::Value(Value::Hash(hash))) => hash.next_expiry().is_some_and(|at| at <= now),
+            _ => false,
+        };
+        if !due || self.mode == Mode::Replay {
+            return;
+        }
+        self.written = true;
+        let mut gone: Vec<Vec<u8>> = Vec::new();
+        let mut empty = false;
+        if let Some(mut item) = self.shard(key).get_mut(db, key)
+            && let Some(Value::Hash(hash)) = item.value_mut()
+        {
+            hash.expire_due(now, max, |name| gone.push(name.to_vec()));
+            empty = hash.is_empty();
+        }
+        if gone.is_empty() {
+            return;
+        }
         let mut argv: Vec<&[u8]> = vec![b"HDEL", key.name];
-        argv.extend(fields.iter().map(Vec::as_slice));
-        let db = self.session.db;
+        argv.extend(gone.iter().map(Vec::as_slice));
         self.log_before(db, &argv);
-        self.stats.expired_fields.add(fields.len() as u64);
+        self.stats.expired_fields.add(gone.len() as u64);
         let dirty = self.fx.dirty;
         self.changed_in(db, 1, key, event::HASH, "hexpired");
         self.fx.dirty = dirty;
+        if empty {
+            self.remove_emptied(key);
+        }
+    }
+
+    /// Tells the sweep that fields of a hash have been given an expiry. Call it after every such change.
+    pub fn fields_will_expire(&mut self, key: &Key<'_>) {
+        let db = self.session.db;
+        self.shard(key).mark_fields(db, key);
     }
 
     /// The value of a key without leaving a trace (TYPE, OBJECT, DEBUG).

@@ -114,7 +114,7 @@ pub fn replay<'a>(
     Ok(())
 }
 
-/// Answers a request that does not run; a transaction that it was part of will abort.
+/// Answers a request that does not run; a transaction that it was part of will abort, or is over if it was its EXEC.
 fn refuse(
     core: &Core,
     worker: &Worker,
@@ -129,6 +129,14 @@ fn refuse(
     if let Some(entry) = entry {
         core.stats.threads[worker.id].commands[entry.id].rejected.add(1);
     }
+    let aborts = entry.is_some_and(|entry| matches!(entry.row.lock, Lock::Queue));
+    let aborted = aborts.then(|| {
+        multi::abandon(core, session);
+        let text = error.as_str();
+        let why = text.strip_prefix("ERR ").unwrap_or(text);
+        Error::text(format!("EXECABORT Transaction discarded because of: {why}"))
+    });
+    let error = aborted.as_ref().unwrap_or(error);
     core.stats.error(worker.id, error.code());
     out.error(error);
 }

@@ -6,7 +6,7 @@ use crate::client::pause::Paused;
 use crate::client::registry::MONITOR;
 use crate::dispatch::core::Core;
 use crate::dispatch::spec::{
-    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, NO_AUTH, NO_MULTI, TELLS_HEALTH, WRITE,
+    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, TELLS_HEALTH, WRITE,
 };
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -56,13 +56,23 @@ fn loading(r: &Request<'_>) -> Result {
     if r.core.is_loading() && !r.entry.row.is(LOADING) { Err(error::LOADING) } else { Ok(()) }
 }
 
+/// True when the command has a flag, or runs a queued one that has it.
+fn implies(r: &Request<'_>, flag: u32) -> bool {
+    let queued = || {
+        let queue = r.session.multi.iter().flat_map(|multi| &multi.queue);
+        matches!(r.entry.row.lock, Lock::Queue)
+            && queue.into_iter().any(|q| r.core.table.entry(q.command).row.is(flag))
+    };
+    r.entry.row.is(flag) || queued()
+}
+
 fn memory(r: &Request<'_>) -> Result {
-    if r.entry.row.is(DENYOOM) && r.core.over_memory() { Err(error::OOM) } else { Ok(()) }
+    if r.core.over_memory() && implies(r, DENYOOM) { Err(error::OOM) } else { Ok(()) }
 }
 
 /// Data that cannot be made to last is not changed any further, and whoever asks how the server is doing is told.
 fn disk(r: &Request<'_>) -> Result {
-    if (r.entry.row.is(WRITE) || r.entry.row.is(TELLS_HEALTH)) && r.core.persist.has_failed() {
+    if r.core.persist.has_failed() && (implies(r, WRITE) || r.entry.row.is(TELLS_HEALTH)) {
         return r.core.persist.refusal(&r.worker.config).map_or(Ok(()), Err);
     }
     Ok(())

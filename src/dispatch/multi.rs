@@ -99,6 +99,14 @@ pub fn unwatch_closed(core: &Core, session: &mut Session) {
     }
 }
 
+/// Ends a transaction that cannot run, and its watches, outside any command.
+pub(crate) fn abandon(core: &Core, session: &mut Session) {
+    end(session);
+    unwatch_closed(core, session);
+    session.client.watching.store(0, Ordering::Relaxed);
+    session.client.dirty_cas.store(false, Ordering::Release);
+}
+
 fn strike(db: &mut crate::keyspace::Db, name: &[u8], flag: &std::sync::Arc<std::sync::atomic::AtomicBool>) {
     if let Some(flags) = db.watchers.get_mut(name) {
         flags.retain(|f| !std::sync::Arc::ptr_eq(f, flag));

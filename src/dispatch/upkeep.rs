@@ -18,8 +18,11 @@ use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
 use crate::dispatch::evict;
 use crate::dispatch::worker::Worker;
-use crate::keyspace::expire::{self, Looked};
+use crate::keyspace::expire::{self, Due, Looked};
 use crate::util::rng::Rng;
+
+/// Fields of one hash that are removed at a time.
+const FIELDS: usize = 256;
 
 /// The background thread's bell and its counters.
 #[derive(Debug, Default)]
@@ -130,28 +133,36 @@ impl Sweeper {
         core.upkeep.stale_ppm.store((now + 19 * before) / 20, Ordering::Relaxed);
     }
 
-    /// Looks at some keys of a database in a shard and removes those that are over. Returns how many those were.
+    /// Looks at some keys of a database in a shard and removes what is over. Returns how much that was.
     fn step(&mut self, core: &Core, shard: usize, db: usize, keys: usize) -> (Looked, usize) {
-        let mut due = Vec::new();
+        let mut due = Due::default();
         let mut locks = core.keyspace.locked_some(&[shard as u16]);
-        let looked =
-            locks.with_shard(shard, |shard| expire::look(shard.db(db), self.worker.now_ms, keys, &mut due));
-        if due.is_empty() {
+        let now = self.worker.now_ms;
+        let looked = locks.with_shard(shard, |shard| expire::look(shard.db(db), now, keys, &mut due));
+        let found = due.keys.len() + due.hashes.len();
+        if found == 0 {
             return (looked, 0);
         }
         // Whoever waits for one of the keys may need more shards to be told.
         if core.clients.blocked.load(Ordering::Acquire) > 0 {
             drop(locks);
-            let names: Vec<(usize, Box<[u8]>)> = due.iter().map(|name| (db, name.clone())).collect();
+            let names: Vec<(usize, Box<[u8]>)> =
+                due.keys.iter().chain(&due.hashes).map(|name| (db, name.clone())).collect();
             locks = call::lock_names(core, &names);
         }
         self.worker.tick(core);
         let mut ctx = Ctx::new(core, &mut self.worker, &mut self.session, locks, core.table.entry(0), None);
-        for name in &due {
+        for name in &due.keys {
             let key = ctx.key(name);
             ctx.peek_in(db, &key);
             block::settle(&mut ctx);
         }
-        (looked, due.len())
+        ctx.session.db = db;
+        for name in &due.hashes {
+            let key = ctx.key(name);
+            ctx.expire_fields(&key, FIELDS);
+            block::settle(&mut ctx);
+        }
+        (looked, found)
     }
 }

@@ -1,8 +1,9 @@
 //! What does one shard hold? For each database a table of entries, the clients that wait for keys, and those that
 //! watch them.
 //!
-//! Invariants: an entry's mark bit in the table is set exactly when the entry has an expiry, and `expires` counts
-//! those entries. While a snapshot is being taken (`Shard::preimage`), an entry whose parity differs from the shard's
+//! Invariants: an entry's mark bit in the table is set when the entry has an expiry or is a hash with fields that
+//! expire (and perhaps a while longer); `expires` counts the former, and `field_expires` is zero only if there is none
+//! of the latter. While a snapshot is being taken (`Shard::preimage`), an entry whose parity differs from the shard's
 //! is saved before it changes or goes.
 
 use std::collections::HashMap;
@@ -40,7 +41,8 @@ pub struct Db {
     pub was: usize,
     /// How many entries have an expiry.
     pub expires: usize,
-    /// How many entries are hashes with fields that expire, at least; swept like `expires`.
+    /// How many entries are hashes with fields that expire, or more: the sweep counts them anew each time it comes
+    /// around.
     pub field_expires: usize,
     /// Clients that wait for keys here.
     pub waiters: WaitList,
@@ -48,6 +50,9 @@ pub struct Db {
     pub watchers: Watchers,
     /// Where the sweep for expired keys stands.
     pub sweep: u64,
+    /// Hashes with fields that expire which the present sweep has met, and the last one; and those that came to be
+    /// since it began.
+    pub(crate) fields_met: [usize; 3],
 }
 
 impl Db {
@@ -60,12 +65,18 @@ impl Db {
             waiters: WaitList::default(),
             watchers: HashMap::new(),
             sweep: 0,
+            fields_met: [0; 3],
         }
     }
 
     /// The entry of a key, expired or not.
     pub fn get(&self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
         self.table.get(key.hash, key.name)
+    }
+
+    fn fields_came(&mut self) {
+        self.field_expires = self.field_expires.saturating_add(1);
+        self.fields_met[2] = self.fields_met[2].saturating_add(1);
     }
 
     /// Marks every session that watches a key.
@@ -90,6 +101,16 @@ impl Db {
             }
         }
     }
+}
+
+/// True when an entry is a hash with fields that expire.
+pub fn fields_expire(slot: &Slot) -> bool {
+    matches!(slot.view(), View::Value(Value::Hash(hash)) if hash.next_expiry().is_some())
+}
+
+/// True when the sweep has to look at an entry.
+pub fn is_marked(slot: &Slot) -> bool {
+    slot.expire().is_some() || fields_expire(slot)
 }
 
 /// One stripe of the keyspace, behind one lock.
@@ -136,10 +157,20 @@ impl Shard {
         let expires = entry.expire().is_some();
         let db = &mut self.dbs[db];
         db.expires += usize::from(expires);
-        if let View::Value(Value::Hash(hash)) = entry.view() {
-            db.field_expires += usize::from(hash.next_expiry().is_some());
+        let fields = fields_expire(&entry);
+        db.table.insert(key.hash, entry, expires || fields);
+        if fields {
+            db.fields_came();
         }
-        db.table.insert(key.hash, entry, expires);
+    }
+
+    /// Fields of a hash have been given an expiry: the sweep will find it.
+    pub fn mark_fields(&mut self, db: usize, key: &Key<'_>) {
+        let db = &mut self.dbs[db];
+        let found = db.table.get_mut(key.hash, key.name).map(|mut item| item.set_mark(true)).is_some();
+        if found {
+            db.fields_came();
+        }
     }
 
     /// Takes a key out.
@@ -159,7 +190,7 @@ impl Shard {
         let Some(mut item) = self.get_mut(db, key) else { return false };
         let had = item.expire().is_some();
         item.set_expire(at);
-        item.set_mark(at.is_some());
+        item.set_mark(is_marked(&item));
         drop(item);
         let db = &mut self.dbs[db];
         db.expires = db.expires + usize::from(at.is_some()) - usize::from(had);
@@ -173,6 +204,7 @@ impl Shard {
         data.expires = 0;
         data.field_expires = 0;
         data.sweep = 0;
+        data.fields_met = [0; 3];
         let table = std::mem::replace(&mut data.table, Table::new(seed));
         match &mut self.preimage {
             Some(preimage) => {
@@ -193,6 +225,7 @@ impl Shard {
         std::mem::swap(&mut one.expires, &mut other.expires);
         std::mem::swap(&mut one.field_expires, &mut other.field_expires);
         std::mem::swap(&mut one.sweep, &mut other.sweep);
+        std::mem::swap(&mut one.fields_met, &mut other.fields_met);
         self.swaps += 1;
     }
 }

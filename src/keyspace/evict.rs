@@ -91,27 +91,31 @@ pub fn sample(db: &mut Db, random: u64, n: usize, volatile: bool, visit: &mut dy
     if db.table.is_empty() || (volatile && db.expires == 0) {
         return 0;
     }
-    let seen = db.table.sample(random, n, volatile, &mut |item| visit(&item));
-    if seen > 0 || !volatile {
-        return seen;
+    // Marked entries may be hashes whose fields expire, and they themselves not.
+    let seen = std::cell::Cell::new(0);
+    let mut show = |slot: &Slot| {
+        if !volatile || slot.expire().is_some() {
+            seen.set(seen.get() + 1);
+            visit(slot);
+        }
+    };
+    db.table.sample(random, n, volatile, &mut |item| show(&item));
+    if seen.get() > 0 || !volatile {
+        return seen.get();
     }
     // Keys with an expiry are so rare that none was near: look for one all around the table.
-    let (start, mut seen) = (random >> 16, 0);
-    for mut cursor in [start, 0] {
+    for mut cursor in [random >> 16, 0] {
         loop {
-            cursor = db.table.scan_marked(cursor, 1, &mut |item| {
-                seen += 1;
-                visit(&item);
-            });
-            if seen > 0 {
-                return seen;
+            cursor = db.table.scan_marked(cursor, 1, &mut |item| show(&item));
+            if seen.get() > 0 {
+                return seen.get();
             }
             if cursor == 0 {
                 break;
             }
         }
     }
-    seen
+    0
 }
 
 /// The access counter of LFU in 24 bits: 16 of minutes when it last decayed, 8 of a logarithmic counter.
