@@ -66,6 +66,9 @@ pub fn all(world: World<'_>, replay: &mut dyn Replay) -> io::Result<bool> {
             error
         })?;
     }
+    // Held while the files are read: another server that writes to them keeps this one from touching them.
+    let last = manifest.increments.last();
+    let _owned = last.map(|part| disk.append(&names.path(&part.name))).transpose()?;
     load::note_start(world, total);
     let parts: Vec<&Part> = manifest.parts().collect();
     for (i, part) in parts.iter().enumerate() {
@@ -321,7 +324,6 @@ pub fn open(world: World<'_>) -> io::Result<()> {
     let names = Names::new(&config);
     let (disk, aof) = (&*world.persist.disk, &world.persist.aof);
     disk.make_dir(&names.dir)?;
-    clean(world, &names);
     let mut manifest = aof.manifest.lock();
     let mut next = manifest.clone();
     if next.base.is_none() && next.increments.is_empty() {
@@ -353,6 +355,7 @@ pub fn open(world: World<'_>) -> io::Result<()> {
     };
     let path = names.path(&part.name);
     let file = disk.append(&path)?;
+    clean(world, &names);
     if next != *manifest {
         next.save(disk, &names)?;
     }
