@@ -56,7 +56,7 @@ fn geoadd(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
             () => break,
         }
     }
-    if args.left() == 0 || args.left() % 3 != 0 || (*nx && *xx) {
+    if args.left() == 0 || !args.left().is_multiple_of(3) || (*nx && *xx) {
         return Err(error::SYNTAX);
     }
     let options = args.argv().get(first..args.position()).unwrap_or_default();

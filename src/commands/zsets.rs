@@ -121,14 +121,14 @@ impl<'a> Addition<'a> {
             }
         }
         let rest = args.take_rest();
-        if rest.is_empty() || rest.len() % 2 != 0 {
+        if rest.is_empty() || !rest.len().is_multiple_of(2) {
             return Err(error::SYNTAX);
         }
         let AddFlags { nx, xx, gt, lt, incr } = a.flags;
         if nx && xx {
             return Err(Error::new("ERR XX and NX options at the same time are not compatible"));
         }
-        if (gt && nx) || (lt && nx) || (gt && lt) {
+        if (nx && (gt || lt)) || (gt && lt) {
             return Err(Error::new("ERR GT, LT, and/or NX options at the same time are not compatible"));
         }
         if incr && rest.len() > 2 {
