@@ -68,7 +68,7 @@ fn set_pairs(ctx: &mut Ctx<'_>, args: &mut Args<'_>, name: &str) -> Result<usize
     let (limits, seed) = (ctx.limits(), ctx.seed());
     let hash = ctx.create::<Hash>(&key)?;
     let longest = pairs.iter().map(|p| p.len()).max().unwrap_or(0);
-    hash.expect(pairs.len() / 2, longest, &limits, seed);
+    hash.prepare(pairs.len() / 2, longest, &limits, seed);
     let mut created = 0;
     for pair in pairs.chunks_exact(2) {
         created += usize::from(hash.set(pair[0], pair[1], false, &limits, seed));

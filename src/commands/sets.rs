@@ -124,7 +124,7 @@ fn sadd(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let first = members.first().copied().unwrap_or_default();
     let set =
         ctx.create_with::<Set>(&key, || Value::Set(Set::for_member(first, members.len(), &limits, seed)))?;
-    set.expect(members.len(), &limits, seed);
+    set.prepare(members.len(), &limits, seed);
     let added = members.iter().filter(|member| set.add(member, &limits, seed)).count();
     if added > 0 {
         ctx.changed_by(added as u64, &key, event::SET, "sadd");

@@ -148,7 +148,7 @@ impl<'a> Addition<'a> {
             let longest = self.pairs.first().map_or(0, |(_, member)| member.len());
             let fresh = || Value::Zset(Zset::with_hint(self.pairs.len(), longest, &limits));
             let zset = ctx.create_with::<Zset>(key, fresh)?;
-            zset.expect(self.pairs.len(), &limits);
+            zset.prepare(self.pairs.len(), &limits);
             for &(new, member) in &self.pairs {
                 let done = zset.add(member, new, self.flags, &limits);
                 match done.map_err(|_| Error::new("ERR resulting score is not a number (NaN)"))? {

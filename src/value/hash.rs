@@ -279,7 +279,7 @@ impl Hash {
 
     /// Told that so many fields are about to be set, the longest field or value of which has
     /// `longest` bytes, becomes a table at once if they would not fit.
-    pub fn expect(&mut self, fields: usize, longest: usize, limits: &Limits, seed: Seed) {
+    pub fn prepare(&mut self, fields: usize, longest: usize, limits: &Limits, seed: Seed) {
         if fields > limits.hash_max_listpack_entries || longest > limits.hash_max_listpack_value {
             self.make_table(seed);
         }

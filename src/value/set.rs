@@ -61,7 +61,7 @@ impl Set {
     }
 
     /// Told that `hint` members are about to be added, becomes a table at once if so many would not fit.
-    pub fn expect(&mut self, hint: usize, limits: &Limits, seed: Seed) {
+    pub fn prepare(&mut self, hint: usize, limits: &Limits, seed: Seed) {
         let too_many = match self {
             Set::Ints(_) => hint > limits.set_max_intset_entries,
             Set::Packed(_) => hint > limits.set_max_listpack_entries,

@@ -231,7 +231,7 @@ impl Zset {
     }
 
     /// Makes a tree of a packed set that more than the limit of members are about to join.
-    pub fn expect(&mut self, members: usize, limits: &Limits) {
+    pub fn prepare(&mut self, members: usize, limits: &Limits) {
         if members > limits.zset_max_listpack_entries {
             self.become_tree();
         }

@@ -151,7 +151,7 @@ fn set(source: &mut Source<'_>, making: &Making) -> Result<Set, Bad> {
 fn zset(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Zset, Bad> {
     let n = count(source)?;
     let mut zset = Zset::new();
-    zset.expect(hint(n), &making.limits);
+    zset.prepare(hint(n), &making.limits);
     for _ in 0..n {
         let member = source.string()?;
         let score = if kind == kind::ZSET { source.old_double()? } else { source.double()? };
@@ -189,7 +189,7 @@ fn any_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Hash, 
         packed.iter().map(|f| f.name.len_as_text().max(f.value.len_as_text())).max().unwrap_or_default();
     let mut packed = packed;
     if longest > limit {
-        packed.expect(0, longest, &making.limits, making.seed);
+        packed.prepare(0, longest, &making.limits, making.seed);
     }
     Ok(packed)
 }
@@ -197,7 +197,7 @@ fn any_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Hash, 
 fn hash(source: &mut Source<'_>, making: &Making) -> Result<Hash, Bad> {
     let n = count(source)?;
     let mut hash = Hash::new();
-    hash.expect(hint(n), 0, &making.limits, making.seed);
+    hash.prepare(hint(n), 0, &making.limits, making.seed);
     for _ in 0..n {
         let (field, value) = (source.string()?, source.string()?);
         if !hash.set(&field, &value, false, &making.limits, making.seed) {
@@ -217,7 +217,7 @@ fn expiring_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<H
     };
     let n = count(source)?;
     let mut hash = Hash::new();
-    hash.expect(hint(n), 0, &making.limits, making.seed);
+    hash.prepare(hint(n), 0, &making.limits, making.seed);
     hash.allow_expiry();
     for _ in 0..n {
         let relative = source.len()?;

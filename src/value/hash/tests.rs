@@ -63,7 +63,7 @@ fn step(hash: &mut Hash, lcg: &mut Lcg, mode: u64) {
             let n = if k == 4 { 1 + lcg.below(8) } else { 1 };
             let pairs: Vec<_> = (0..n).map(|_| (lcg.field(), lcg.value(mode))).collect();
             let longest = pairs.iter().map(|(f, v)| f.len().max(v.len())).max().unwrap();
-            hash.expect(pairs.len(), longest, &limits, seed);
+            hash.prepare(pairs.len(), longest, &limits, seed);
             pairs.iter().for_each(|(f, v)| {
                 hash.set(f, v, false, &limits, seed);
             });

@@ -67,7 +67,7 @@ fn encodings_change_where_redis_changes_them() {
             if let Some(first) = members.first() {
                 let hint = members.len();
                 let set = set.get_or_insert_with(|| Set::for_member(first, hint, &limits, seed));
-                set.expect(hint, &limits, seed);
+                set.prepare(hint, &limits, seed);
                 members.iter().for_each(|member| {
                     set.add(member, &limits, seed);
                 });
@@ -191,7 +191,7 @@ proptest! {
                     prop_assert_eq!(set.remove(&m), model.remove(&m));
                     prop_assert!(!set.contains(&m));
                 }
-                Op::Expect(n) => set.expect(n, &limits, seed),
+                Op::Expect(n) => set.prepare(n, &limits, seed),
                 Op::ToInts => set.make_ints(&limits),
             }
             prop_assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
