@@ -178,7 +178,7 @@ fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result
         return Err(Error::new("ERR No shutdown in progress."));
     }
     match ending::prepare(ctx.core.world(), how, ctx.core.is_loading()) {
-        Err(()) => Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs.")),
+        Err(_) => Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs.")),
         Ok(()) => {
             ctx.core.persist.ended.notify_one();
             // The client reads the end of its connection instead of a reply.

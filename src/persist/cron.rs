@@ -18,10 +18,9 @@ pub fn tick(world: World<'_>) {
         let _ = aof::rewrite::begin(world);
         return;
     }
-    if persist.save_scheduled.load(Ordering::Acquire) || emptied(world) || point_reached(world) {
-        if let Err(error) = save::begin_background(world) {
-            tracing::warn!("Can't save in background: {error}");
-        }
+    let due = persist.save_scheduled.load(Ordering::Acquire) || emptied(world) || point_reached(world);
+    if due && let Err(error) = save::begin_background(world) {
+        tracing::warn!("Can't save in background: {error}");
     }
 }
 

@@ -51,7 +51,7 @@ fn progress(world: World<'_>) -> Vec<(&'static str, String)> {
         (start.load(Ordering::Acquire), total.load(Ordering::Acquire), done.load(Ordering::Acquire));
     let elapsed = world.now_s().saturating_sub(start);
     let left = total.saturating_sub(done);
-    let eta = if done == 0 { 1 } else { elapsed.saturating_mul(left) / done };
+    let eta = elapsed.saturating_mul(left).checked_div(done).unwrap_or(1);
     let percent = if total == 0 { 0.0 } else { done as f64 * 100.0 / total as f64 };
     vec![
         ("loading_start_time", start.to_string()),

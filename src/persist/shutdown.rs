@@ -7,22 +7,26 @@ use std::time::Duration;
 use crate::config::values::OnSignal;
 use crate::persist::{Child, World, aof, save};
 
+/// The data could not be made to last, so the server goes on; the log says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CannotEnd;
+
 /// Does what has to be done before the process may end. `loading`: the data is not whole, so it is not saved. When it
 /// succeeds every lock stays held: what can no longer be saved can no longer be done. The caller holds no lock.
 ///
 /// # Errors
 /// The data could not be saved, and `force` was not given: the server goes on.
-pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), ()> {
+pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), CannotEnd> {
     let persist = world.persist;
     if persist.ending.swap(true, Ordering::AcqRel) {
-        return Err(());
+        return Err(CannotEnd);
     }
     tracing::info!("User requested shutdown...");
     let save = !loading && (how.save || (!world.config.load().save.0.is_empty() && !how.nosave));
     if persist.aof.state() == aof::State::Waiting && !how.force && !loading {
         tracing::warn!("Writing initial AOF, can't exit.");
         persist.ending.store(false, Ordering::Release);
-        return Err(());
+        return Err(CannotEnd);
     }
     stop_tasks(world);
     let mut locks = world.keyspace.locked_all();
@@ -40,7 +44,7 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), ()>
                 tracing::warn!("Error trying to save the DB, can't exit.");
                 tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
                 persist.ending.store(false, Ordering::Release);
-                return Err(());
+                return Err(CannotEnd);
             }
             tracing::warn!("Error trying to save the DB. Exit anyway.");
         }

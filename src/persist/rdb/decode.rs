@@ -90,7 +90,7 @@ fn full(lp: Listpack) -> Result<Listpack, Bad> {
 
 /// A number of elements, which is not 0.
 fn count(source: &mut Source<'_>) -> Result<u64, Bad> {
-    match source.len()? {
+    match source.number()? {
         0 => Err(Bad::Empty),
         n => Ok(n),
     }
@@ -115,7 +115,7 @@ fn list_of_nodes(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<V
     let n = count(source)?;
     let mut nodes = Quicklist::new();
     for _ in 0..n {
-        let form = if kind == kind::LIST_QUICKLIST { 0 } else { source.len()? };
+        let form = if kind == kind::LIST_QUICKLIST { 0 } else { source.number()? };
         let bytes = source.string()?;
         match form {
             0 => nodes.push_packed(old::from_ziplist(&bytes)?),
@@ -220,7 +220,7 @@ fn expiring_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<H
     hash.prepare(hint(n), 0, &making.limits, making.seed);
     hash.allow_expiry();
     for _ in 0..n {
-        let relative = source.len()?;
+        let relative = source.number()?;
         let (field, value) = (source.string()?, source.string()?);
         if !hash.set(&field, &value, false, &making.limits, making.seed) {
             return Err(Bad::corrupt("Hash with dup elements"));
@@ -234,7 +234,7 @@ fn expiring_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<H
 }
 
 fn id(source: &mut Source<'_>) -> Result<StreamId, Bad> {
-    Ok(StreamId::new(source.len()?, source.len()?))
+    Ok(StreamId::new(source.number()?, source.number()?))
 }
 
 fn raw_id(source: &mut Source<'_>) -> Result<StreamId, Bad> {
@@ -243,23 +243,23 @@ fn raw_id(source: &mut Source<'_>) -> Result<StreamId, Bad> {
 
 fn stream(source: &mut Source<'_>, kind: u8) -> Result<Stream, Bad> {
     let mut stream = Stream::new();
-    for _ in 0..source.len()? {
+    for _ in 0..source.number()? {
         let master = source.string()?;
         let master = <[u8; 16]>::try_from(master)
             .map_err(|_| Bad::corrupt("Stream node key entry is not the size of a stream ID"))?;
         let lp = Listpack::from_bytes(&source.string()?)?;
         stream.restore_node(StreamId::from_bytes(master), lp)?;
     }
-    let len = source.len()?;
+    let len = source.number()?;
     let last_id = id(source)?;
     let mut meta = Meta { len, last_id, entries_added: len, ..Meta::default() };
     if kind != kind::STREAM {
         meta.first_id = id(source)?;
         meta.max_deleted_id = id(source)?;
-        meta.entries_added = source.len()?;
+        meta.entries_added = source.number()?;
     }
     stream.restore_meta(meta)?;
-    for _ in 0..source.len()? {
+    for _ in 0..source.number()? {
         let name = source.string()?;
         let group = group(source, kind, &stream)?;
         if !stream.add_group(&name, group) {
@@ -273,19 +273,19 @@ fn group(source: &mut Source<'_>, kind: u8, stream: &Stream) -> Result<Group, Ba
     let last_id = id(source)?;
     let entries_read = match kind {
         kind::STREAM => stream.meta().entries_up_to(last_id),
-        _ => Some(source.len()?).filter(|n| *n != u64::MAX),
+        _ => Some(source.number()?).filter(|n| *n != u64::MAX),
     };
     let mut group = Group::new(last_id, entries_read);
     // The records come before the consumers that they belong to.
     let mut records = std::collections::BTreeMap::new();
-    for _ in 0..source.len()? {
+    for _ in 0..source.number()? {
         let entry = raw_id(source)?;
-        let record = (source.time()?, source.len()?);
+        let record = (source.time()?, source.number()?);
         if records.insert(entry, record).is_some() {
             return Err(Bad::corrupt("Duplicated global PEL entry loading stream consumer group"));
         }
     }
-    for _ in 0..source.len()? {
+    for _ in 0..source.number()? {
         let name = source.string()?;
         let seen = source.time()?;
         let active = if kind == kind::STREAM_3 { source.time()? } else { seen };
@@ -295,7 +295,7 @@ fn group(source: &mut Source<'_>, kind: u8, stream: &Stream) -> Result<Group, Ba
         if let Some(consumer) = group.consumer_mut(id) {
             consumer.active_time = active;
         }
-        for _ in 0..source.len()? {
+        for _ in 0..source.number()? {
             let entry = raw_id(source)?;
             // A record belongs to one consumer: it is taken by the first that names it.
             let (delivery_time, delivery_count) = records

@@ -93,19 +93,19 @@ pub fn read(
                 pending.expire = Some(instant(seconds.saturating_mul(1000)));
             }
             op::EXPIRE_MS => pending.expire = Some(instant(source.time()?)),
-            op::IDLE => pending.usage = Some(Usage::Idle(source.len()?)),
+            op::IDLE => pending.usage = Some(Usage::Idle(source.number()?)),
             op::FREQUENCY => pending.usage = Some(Usage::Frequency(source.byte()?)),
-            op::SELECT => db = source.len()?,
+            op::SELECT => db = source.number()?,
             op::RESIZE => {
-                source.len()?;
-                source.len()?;
+                source.number()?;
+                source.number()?;
             }
             op::SLOT_INFO => {
-                if source.len()? >= u64::from(crate::util::crc::SLOTS) {
+                if source.number()? >= u64::from(crate::util::crc::SLOTS) {
                     return Err(Bad::corrupt("a hash slot out of range"));
                 }
-                source.len()?;
-                source.len()?;
+                source.number()?;
+                source.number()?;
             }
             op::AUX => {
                 let (name, value) = (source.string()?, source.string()?);
@@ -149,7 +149,7 @@ fn header(source: &mut Source<'_>) -> Result<u16, Bad> {
         })
     })?;
     let version = std::str::from_utf8(version).ok().and_then(|text| text.parse::<u16>().ok()).unwrap_or(0);
-    if version < 1 || version > VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(Bad::Corrupt(format!("Can't handle RDB format version {version}")));
     }
     Ok(version)
@@ -171,14 +171,14 @@ fn end(source: &mut Source<'_>, version: u16, verify: bool) -> Result<(), Bad> {
 
 /// Passes over what a module left, which is made so that this is possible.
 fn skip_module(source: &mut Source<'_>) -> Result<(), Bad> {
-    source.len()?;
-    source.len()?;
-    source.len()?;
+    source.number()?;
+    source.number()?;
+    source.number()?;
     loop {
         match source.len_or_form()? {
             Len::Plain(0) => return Ok(()),
             Len::Plain(1 | 2) => {
-                source.len()?;
+                source.number()?;
             }
             Len::Plain(3) => {
                 source.array::<4>()?;

@@ -156,7 +156,7 @@ impl<'r> Source<'r> {
     ///
     /// # Errors
     /// At the end, or when it is none.
-    pub fn len(&mut self) -> Result<u64, Bad> {
+    pub fn number(&mut self) -> Result<u64, Bad> {
         match self.len_or_form()? {
             Len::Plain(n) => Ok(n),
             Len::Form(_) => Err(Bad::corrupt("a length was expected")),
@@ -175,7 +175,7 @@ impl<'r> Source<'r> {
             Len::Form(1) => int(i64::from(i16::from_le_bytes(self.array()?))),
             Len::Form(2) => int(i64::from(i32::from_le_bytes(self.array()?))),
             Len::Form(3) => {
-                let (packed, claimed) = (self.len()?, self.len()?);
+                let (packed, claimed) = (self.number()?, self.number()?);
                 let packed = self.bytes(packed)?;
                 let claimed = usize::try_from(claimed).unwrap_or(usize::MAX);
                 lzf::decompress(&packed, claimed).map_err(|_| Bad::corrupt("invalid LZF compressed string"))
