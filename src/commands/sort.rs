@@ -130,7 +130,7 @@ fn run(ctx: &mut Ctx<'_>, args: &mut Args<'_>, stores: bool, out: &mut Reply<'_>
         // What Redis does, and OBJECT ENCODING shows: whoever sorts a sorted set makes it a large one.
         let limits = ctx.limits();
         if let Some(set) = ctx.write::<Zset>(&key)? {
-            set.expect(usize::MAX, &limits);
+            set.prepare(usize::MAX, &limits);
         }
     }
     // A set has no order of its own: what is stored or seen by a script must not depend on chance.
