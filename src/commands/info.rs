@@ -149,7 +149,7 @@ fn memory(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "used_memory": used,
         "used_memory_human": human_bytes(used),
         "maxmemory": config.maxmemory,
-        "maxmemory_human": human_bytes(config.maxmemory as u64),
+        "maxmemory_human": human_bytes(config.maxmemory),
         "maxmemory_policy": String::from_utf8_lossy(&config.get(&[b"maxmemory-policy"]).remove(0).1),
         "mem_allocator": "jemalloc-5.3.0",
         "lazyfree_pending_objects": ctx.core.reaper.pending.load(Ordering::Acquire),

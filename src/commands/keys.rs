@@ -199,8 +199,8 @@ pub const COMMANDS: &[Command] = &[
 fn copy_need(core: &Core, argv: &[&[u8]]) -> LockNeed {
     let options = argv.windows(2).skip(3);
     // Several times DB: the last one counts, but one of them that is no number is refused beforehand.
-    let dbs = options.filter(|pair| pair[0].eq_ignore_ascii_case(b"DB")).map(|pair| pair[1]);
-    dbs.last().map_or(LockNeed::Keys, |db| keys_in(core, db))
+    let mut dbs = options.filter(|pair| pair[0].eq_ignore_ascii_case(b"DB")).map(|pair| pair[1]);
+    dbs.next_back().map_or(LockNeed::Keys, |db| keys_in(core, db))
 }
 
 /// Clients may wait for the key in the database that MOVE writes to.

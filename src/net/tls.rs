@@ -19,9 +19,9 @@ use crate::net::listener::TlsAcceptor;
 /// # Errors
 /// Names the file that is missing or makes no sense.
 pub fn acceptor(config: &Config) -> io::Result<TlsAcceptor> {
-    let certificates = certificates(&config.tls_cert_file.to_string())?;
-    let key = private_key(&config.tls_key_file.to_string())?;
-    let builder = ServerConfig::builder_with_protocol_versions(&versions(&config.tls_protocols.to_string()));
+    let certificates = certificates(&config.tls_cert_file)?;
+    let key = private_key(&config.tls_key_file)?;
+    let builder = ServerConfig::builder_with_protocol_versions(&versions(&config.tls_protocols));
     let builder = match config.tls_auth_clients {
         TlsAuthClients::No => builder.with_no_client_auth(),
         asked => {
@@ -88,7 +88,7 @@ fn roots(config: &Config) -> io::Result<RootCertStore> {
         certificates(path)?.into_iter().try_for_each(|der| roots.add(der).map_err(|error| about(path, error)))
     };
     if !config.tls_ca_cert_file.is_empty() {
-        add(&config.tls_ca_cert_file.to_string())?;
+        add(&config.tls_ca_cert_file)?;
     }
     if !config.tls_ca_cert_dir.is_empty() {
         let dir = config.tls_ca_cert_dir.to_string();

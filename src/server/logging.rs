@@ -108,7 +108,7 @@ pub fn start(config: &Config) -> io::Result<()> {
     if config.logfile.is_empty() {
         builder.with_writer(io::stdout).init();
     } else {
-        let path = config.dir.join(&config.logfile.to_string());
+        let path = config.dir.join(&config.logfile);
         let file: File = OpenOptions::new().create(true).append(true).open(&path)?;
         builder.with_writer(Mutex::new(file)).init();
     }
