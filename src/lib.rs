@@ -58,7 +58,6 @@
 //! - [`dispatch::ctx::Ctx::changed`] is the only way to report a write.
 //! - Nothing is ever locked while a shard is held, but the log's own short lock and the mailboxes.
 
-pub mod boot;
 pub mod client;
 pub mod commands;
 pub mod config;

@@ -14,12 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use crate::boot;
 use crate::client::Registry;
 use crate::commands::FAMILIES;
 use crate::config::file::Loaded;
 use crate::config::live::Live;
 use crate::config::{Config, REDIS_VERSION};
+use crate::dispatch::boot;
 use crate::dispatch::core::Core;
 use crate::dispatch::reaper::{self, Reaper};
 use crate::dispatch::script::Scripts;

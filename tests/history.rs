@@ -19,9 +19,9 @@ use support::server::Server;
 macro_rules! on_every_server {
     ($($name:ident)*) => {
         mod redis_server { $(#[test] fn $name() { super::$name(&super::Server::oracle(&["--io-threads", "2"])); })* }
-        mod one_thread { $(#[test] #[ignore = "until the server answers"] fn $name() { super::on_threads("1", super::$name); })* }
-        mod two_threads { $(#[test] #[ignore = "until the server answers"] fn $name() { super::on_threads("2", super::$name); })* }
-        mod eight_threads { $(#[test] #[ignore = "until the server answers"] fn $name() { super::on_threads("8", super::$name); })* }
+        mod one_thread { $(#[test] fn $name() { super::on_threads("1", super::$name); })* }
+        mod two_threads { $(#[test] fn $name() { super::on_threads("2", super::$name); })* }
+        mod eight_threads { $(#[test] fn $name() { super::on_threads("8", super::$name); })* }
     };
 }
 

@@ -31,8 +31,11 @@ const FILE_LINES: usize = 800;
 const FUNCTION_LINES: usize = 70;
 
 /// Functions that may be longer, with the reason.
-const LONG_FUNCTIONS: &[(&str, &str, &str)] =
-    &[("src/config/tests.rs", "set_answers_like_redis", "a table of cases")];
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
+    ("src/config/tests.rs", "set_answers_like_redis", "a table of cases"),
+    ("src/script/keys_proof.rs", "doubts_everything_else", "a table of cases"),
+    ("src/script/tests.rs", "nothing_that_is_shared_can_be_changed", "a table of cases"),
+];
 
 /// Files that may hold state of the whole process, with the reason.
 const GLOBALS: &[(&str, &str)] =
@@ -242,7 +245,8 @@ fn functions_are_short() {
             let semicolon = code[at..].find(';').map_or(code.len(), |n| at + n);
             let (true, false, Some(open)) = (starts, function.is_empty(), open) else { continue };
             // A declaration ends before any brace; an array type in a signature may hold a semicolon.
-            if semicolon < open && !code[at..open].contains('[') {
+            let within = &code[at..semicolon.max(at)];
+            if semicolon < open && within.matches('[').count() == within.matches(']').count() {
                 continue;
             }
             let lines = line_of(&code, close_of(&code, open) - 1) - line_of(&code, at) + 1;

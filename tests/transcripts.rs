@@ -17,22 +17,25 @@ fn play(name: &str, start: &dyn Fn(&[&str]) -> Server, update: bool) {
 }
 
 macro_rules! transcripts {
-    ($($name:ident)*) => {
-        const NAMES: &[&str] = &[$(stringify!($name)),*];
+    ($($name:ident)* ; not yet: $($later:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name),)* $(stringify!($later)),*];
         mod redis {
             use super::*;
             $(#[test] fn $name() { play(stringify!($name), &Server::oracle, std::env::var_os("UPDATE").is_some()); })*
+            $(#[test] fn $later() { play(stringify!($later), &Server::oracle, std::env::var_os("UPDATE").is_some()); })*
         }
         mod peregrine {
             use super::*;
-            $(#[test] #[ignore = "until the server answers"] fn $name() { play(stringify!($name), &Server::peregrine, false); })*
+            $(#[test] fn $name() { play(stringify!($name), &Server::peregrine, false); })*
+            $(#[test] #[ignore = "has commands that are not there yet"] fn $later() { play(stringify!($later), &Server::peregrine, false); })*
         }
     };
 }
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting functions connection introspection protocol
+    blocking scripting;
+    not yet: functions connection introspection protocol
 }
 
 #[test]

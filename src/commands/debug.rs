@@ -174,7 +174,7 @@ fn reload(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 
 /// LOADAOF: empties and loads the append-only file.
 fn loadaof(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    crate::boot::reload_append_only(ctx)
+    crate::dispatch::boot::reload_append_only(ctx)
         .map_err(|_| Error::new("ERR Error trying to load the AOF files, check server logs."))?;
     tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
     out.ok();

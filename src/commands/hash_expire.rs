@@ -159,8 +159,9 @@ fn expire(
     let over = is_over(ctx, at);
     let mut touched = Touched::default();
     out.array(names.len());
-    let known = ctx.peek_as::<Hash>(&key)?.is_some_and(|hash| names.iter().any(|n| hash.get(n).is_some()));
-    if known && let Some(hash) = ctx.write::<Hash>(&key)? {
+    if let Some(hash) = ctx.write::<Hash>(&key)? {
+        // As in Redis, asking is enough for the encoding with times, even when no such field is there.
+        hash.allow_expiry();
         for &name in names {
             match hash.get(name).map(|(_, old)| old) {
                 None => out.int(-2),
@@ -338,7 +339,8 @@ impl<'a> SetEx<'a> {
         let mut set = SetEx::default();
         loop {
             let before = args.position();
-            let (fnx, fxx) = (args.word("fnx"), args.word("fxx"));
+            let fnx = args.word("fnx");
+            let fxx = !fnx && args.word("fxx");
             if fnx || fxx {
                 if set.present.replace(fxx).is_some() {
                     return Err(Error::new("ERR Only one of FXX or FNX arguments can be specified"));

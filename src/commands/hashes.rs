@@ -289,7 +289,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
         ctx.worker.rng = rng;
         return Ok(());
     }
-    let count = args.int_in(-i64::MAX, i64::MAX, error::OUT_OF_RANGE)?;
+    let count = args.int_of_either_sign()?;
     let with_values = args.left() > 0;
     if with_values && (!args.word("WITHVALUES") || args.left() > 0) {
         return Err(error::SYNTAX);

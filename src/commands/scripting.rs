@@ -101,12 +101,15 @@ fn by_source(ctx: &mut Ctx<'_>, source: &[u8], origin: Origin) -> Result<Arc<Scr
     script::engine(ctx.worker).load(&core.scripts.cache, source, origin).map_err(Error::text)
 }
 
+/// The reply to a SHA1 that the server does not know.
+const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
+
 /// Finds the script of EVALSHA.
 fn by_sha(ctx: &mut Ctx<'_>, text: &[u8]) -> Result<Arc<Script>> {
     let core = ctx.core;
     parse_sha(text)
         .and_then(|sha| script::engine(ctx.worker).find(&core.scripts.cache, &sha))
-        .ok_or(Error::new("NOSCRIPT No matching script. Please use EVAL."))
+        .ok_or(NO_SCRIPT)
 }
 
 fn run(
@@ -146,6 +149,8 @@ fn eval(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn evalsha(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let sha = args.next()?;
+    // What cannot be a SHA1 is told before a bad number of keys.
+    parse_sha(sha).ok_or(NO_SCRIPT)?;
     check_keys(args)?;
     let script = by_sha(ctx, sha)?;
     run(ctx, &script, args, false, out)
@@ -160,6 +165,8 @@ fn eval_ro(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
 
 fn evalsha_ro(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let sha = args.next()?;
+    // What cannot be a SHA1 is told before a bad number of keys.
+    parse_sha(sha).ok_or(NO_SCRIPT)?;
     check_keys(args)?;
     let script = by_sha(ctx, sha)?;
     run(ctx, &script, args, true, out)

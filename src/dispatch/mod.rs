@@ -9,6 +9,7 @@
 pub mod access;
 pub mod args;
 pub mod block;
+pub mod boot;
 pub mod call;
 pub mod core;
 pub mod ctx;

@@ -24,8 +24,6 @@ use crate::pubsub::Space;
 use crate::resp::reply::Reply;
 use crate::resp::request::Parser;
 
-/// Output that one turn of a connection writes at most before others get theirs.
-const WRITE_TURN: usize = 1 << 20;
 /// Idle buffers larger than this are given back.
 const KEEP: usize = 16 * 1024;
 
@@ -145,10 +143,6 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
         if fed == Fed::Turn {
             // More requests are waiting, but so may be other clients.
             cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        if flushed.is_pending() && state.output.len() - state.sent > WRITE_TURN {
-            // A client that does not read what it asked for gets no more of it.
             return Poll::Pending;
         }
         if expire_wait(thread, state) {
