@@ -40,6 +40,9 @@ use crate::util::rng::{self, Rng};
 /// Shards for each I/O thread: enough that two threads seldom want the same one.
 const SHARDS_PER_THREAD: usize = 16;
 
+/// How long clients are kept waiting for the data before they are let in and told that it is being loaded.
+const LOAD_UNSEEN: Duration = Duration::from_millis(500);
+
 /// A server that has been built and not started.
 pub struct Server {
     core: Arc<Core>,
@@ -113,8 +116,17 @@ impl Server {
         upkeep::start(&self.core, self.threads, Rng::from_os()?)?;
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
-        ports::open(&self.core, &spread)?;
-        self.load().await?;
+        let (open, gate) = tokio::sync::watch::channel(false);
+        ports::open(&self.core, &spread, &gate)?;
+        // Clients of a small data set never hear of its loading; those of a large one are told to wait.
+        let mut load = std::pin::pin!(self.load());
+        if let Ok(loaded) = tokio::time::timeout(LOAD_UNSEEN, &mut load).await {
+            loaded?;
+            open.send_replace(true);
+        } else {
+            open.send_replace(true);
+            load.await?;
+        }
         tracing::info!("Ready to accept connections tcp");
         self.wait_for_the_end().await?;
         tracing::info!("bye bye...");

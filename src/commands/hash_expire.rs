@@ -291,6 +291,7 @@ fn hgetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         && let over = at.is_some_and(|at| is_over(ctx, at))
         && let Some(hash) = ctx.write::<Hash>(&key)?
     {
+        hash.allow_expiry();
         for &name in names {
             match at {
                 Some(at) if hash.get(name).is_some() => touched.set(hash, name, at, over),

@@ -289,15 +289,10 @@ fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out
     Ok(())
 }
 
-/// Sets a string with its events and what the log gets: an absolute time, or a deletion when it is over already.
+/// Sets a string with its events and what the log gets: an absolute time, as Redis does even when it is over already.
 fn store(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) {
     if let Expiry::At(at) = expiry {
-        if at <= ctx.now_ms() && ctx.mode != Mode::Replay {
-            ctx.remove(key);
-            ctx.changed(key, event::GENERIC, "del");
-            ctx.propagate_as(&[b"DEL", key.name]);
-            return;
-        }
+        // A time that is over already makes a key that nobody will see, as in Redis.
         ctx.set_string(key, value, expiry);
         ctx.changed(key, event::STRING, "set");
         ctx.notify(key, event::GENERIC, "expire");
