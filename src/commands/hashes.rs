@@ -34,13 +34,6 @@ pub(crate) fn sweep(ctx: &mut Ctx<'_>, key: &Key<'_>) -> Result {
     Ok(())
 }
 
-fn reply_value(out: &mut Reply<'_>, value: LpValue<'_>) {
-    match value {
-        LpValue::Str(bytes) => out.bulk(bytes),
-        LpValue::Int(n) => out.bulk_int(n),
-    }
-}
-
 fn read<'c>(ctx: &'c mut Ctx<'_>, key: &Key<'_>) -> Result<Option<&'c Hash>> {
     sweep(ctx, key)?;
     ctx.read::<Hash>(key)
@@ -96,7 +89,7 @@ fn hget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let field = args.next()?;
     match read(ctx, &key)?.and_then(|hash| hash.get(field)) {
-        Some((value, _)) => reply_value(out, value),
+        Some((value, _)) => out.element(value),
         None => out.null(),
     }
     Ok(())
@@ -109,7 +102,7 @@ fn hmget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     out.array(fields.len());
     for field in fields {
         match hash.and_then(|hash| hash.get(field)) {
-            Some((value, _)) => reply_value(out, value),
+            Some((value, _)) => out.element(value),
             None => out.null(),
         }
     }
@@ -124,8 +117,8 @@ fn hgetall(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     };
     out.map(hash.len());
     for field in hash.iter() {
-        reply_value(out, field.name);
-        reply_value(out, field.value);
+        out.element(field.name);
+        out.element(field.value);
     }
     Ok(())
 }
@@ -151,7 +144,7 @@ fn reply_each(
     };
     out.array(hash.len());
     for field in hash.iter() {
-        reply_value(out, part(field));
+        out.element(part(field));
     }
     Ok(())
 }
@@ -265,10 +258,10 @@ fn hscan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     let next = hash.scan(cursor, scan.count, |field| {
         let mut digits = itoa::Buffer::new();
         if scan.admits(field.name.as_bytes(&mut digits)) {
-            reply_value(&mut list, field.name);
+            list.element(field.name);
             found += 1;
             if !scan.no_values {
-                reply_value(&mut list, field.value);
+                list.element(field.value);
                 found += 1;
             }
         }
@@ -283,7 +276,7 @@ fn hrandfield(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
         sweep(ctx, &key)?;
         let mut rng = ctx.worker.rng.clone();
         match ctx.read::<Hash>(&key)?.and_then(|hash| hash.random(&mut rng)) {
-            Some(field) => reply_value(out, field.name),
+            Some(field) => out.element(field.name),
             None => out.null(),
         }
         ctx.worker.rng = rng;
@@ -317,9 +310,9 @@ fn reply_field(field: &crate::value::hash::Field<'_>, with_values: bool, out: &m
     if with_values && out.is_resp3() {
         out.array(2);
     }
-    reply_value(out, field.name);
+    out.element(field.name);
     if with_values {
-        reply_value(out, field.value);
+        out.element(field.value);
     }
 }
 

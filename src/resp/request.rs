@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use crate::util::quote;
+
 /// Inline requests and the lines of a multibulk header are at most this long.
 pub const MAX_INLINE: usize = 64 * 1024;
 /// A connection that has not authenticated may not send more arguments than this.
@@ -225,95 +227,9 @@ fn inline(buf: &[u8]) -> Parsed {
     if let Some(stripped) = text.strip_suffix(b"\r") {
         text = stripped;
     }
-    match split_words(text) {
+    match quote::split(text) {
         Some(words) => Parsed::Inline { words, len: end + 1 },
         None => Parsed::Broken("unbalanced quotes in request".into()),
-    }
-}
-
-/// Splits a line into words the way redis-cli and redis.conf do: spaces separate, `"..."` with escapes and `'...'`
-/// quote. `None` when a quote is left open or a closing quote is not followed by a space.
-pub fn split_words(text: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
-    let mut i = 0;
-    loop {
-        while text.get(i).is_some_and(|b| b.is_ascii_whitespace() || *b == 0x0b) {
-            i += 1;
-        }
-        if i >= text.len() || text[i] == 0 {
-            return Some(words);
-        }
-        let mut word = Vec::new();
-        i = word_at(text, i, &mut word)?;
-        words.push(word);
-    }
-}
-
-/// Reads one word into `word` and returns where it ends.
-fn word_at(text: &[u8], mut i: usize, word: &mut Vec<u8>) -> Option<usize> {
-    let ends = |i: usize| text.get(i).is_none_or(|b| b.is_ascii_whitespace() || *b == 0x0b || *b == 0);
-    loop {
-        match text.get(i) {
-            Some(b'"') => {
-                i = double_quoted(text, i + 1, word)?;
-                return ends(i).then_some(i);
-            }
-            Some(b'\'') => {
-                i = single_quoted(text, i + 1, word)?;
-                return ends(i).then_some(i);
-            }
-            _ if ends(i) => return Some(i),
-            Some(&b) => {
-                word.push(b);
-                i += 1;
-            }
-            None => return Some(i),
-        }
-    }
-}
-
-fn double_quoted(text: &[u8], mut i: usize, word: &mut Vec<u8>) -> Option<usize> {
-    loop {
-        match *text.get(i)? {
-            b'"' => return Some(i + 1),
-            b'\\' => {
-                let hex = |i: usize| text.get(i).and_then(|b| char::from(*b).to_digit(16));
-                if let (Some(b'x'), Some(h), Some(l)) = (text.get(i + 1), hex(i + 2), hex(i + 3)) {
-                    word.push((h * 16 + l) as u8);
-                    i += 4;
-                } else {
-                    word.push(match *text.get(i + 1)? {
-                        b'n' => b'\n',
-                        b'r' => b'\r',
-                        b't' => b'\t',
-                        b'b' => 8,
-                        b'a' => 7,
-                        other => other,
-                    });
-                    i += 2;
-                }
-            }
-            b => {
-                word.push(b);
-                i += 1;
-            }
-        }
-    }
-}
-
-fn single_quoted(text: &[u8], mut i: usize, word: &mut Vec<u8>) -> Option<usize> {
-    loop {
-        match *text.get(i)? {
-            b'\'' => return Some(i + 1),
-            b'\\' if text.get(i + 1) == Some(&b'\'') => {
-                word.push(b'\'');
-                i += 2;
-            }
-            b => {
-                word.push(b);
-                i += 1;
-            }
-        }
     }
 }
 
@@ -361,9 +277,9 @@ mod tests {
 
     #[test]
     fn words_are_quoted_as_in_redis_cli() {
-        let words = split_words(br#"set "a \x41\n" 'it\'s' plain"#).unwrap();
+        let words = quote::split(br#"set "a \x41\n" 'it\'s' plain"#).unwrap();
         assert_eq!(words, [&b"set"[..], b"a A\n", b"it's", b"plain"]);
-        assert_eq!(split_words(b"\"open"), None);
-        assert_eq!(split_words(b"\"x\"y"), None);
+        assert_eq!(quote::split(b"\"open"), None);
+        assert_eq!(quote::split(b"\"x\"y"), None);
     }
 }
