@@ -29,7 +29,7 @@
 //! # Rooms, low to high
 //!
 //! A file imports only from rooms to its left; `tests/tidy.rs` holds the line:
-//! `error util < ds < value < resp < config < log < keyspace < client < {acl pubsub stats} < {persist script} < dispatch
+//! `error util < ds < value < resp < config < log < keyspace < client < {acl pubsub stats} < {persist script} < replication < dispatch
 //! < commands < net < server < main`
 //!
 //! | room | its question |

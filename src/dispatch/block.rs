@@ -51,7 +51,7 @@ fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
         ctx.publish_events();
     }
     if !ctx.fx.log.is_empty() {
-        outcome.logged = ctx.core.log.append(&ctx.fx.log);
+        outcome.logged = ctx.core.log.append(&ctx.fx.log).log;
         ctx.fx.log.clear();
     }
 }

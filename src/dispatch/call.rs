@@ -316,8 +316,8 @@ impl<'a> Ctx<'a> {
             return;
         }
         match instead {
-            Some(commands) => self.fx.log.extend(commands.into_iter().map(|bytes| Logged { db, bytes })),
-            None => self.fx.log.push(Logged { db, bytes: encode_command(argv) }),
+            Some(commands) => self.fx.log.extend(commands.into_iter().map(|bytes| Logged::new(db, bytes))),
+            None => self.fx.log.push(Logged::new(db, encode_command(argv))),
         }
     }
 }

@@ -258,7 +258,7 @@ impl<'a> Ctx<'a> {
     /// The log gets this command in front of the running one.
     pub(crate) fn log_before(&mut self, db: usize, argv: &[&[u8]]) {
         if self.core.log.is_enabled() && self.mode != Mode::Replay {
-            self.fx.log.push(Logged { db, bytes: encode_command(argv) });
+            self.fx.log.push(Logged::new(db, encode_command(argv)));
         }
     }
 

@@ -1,4 +1,29 @@
-//! What is one record of the log? A command as RESP bytes, and the database that it applies to.
+//! What is one record of the log? A command as RESP bytes, the database that it applies to, and who is to read it.
+
+/// Kinds of readers of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readers {
+    /// The append-only file.
+    pub file: bool,
+    /// The replicas, and the backlog for those that come back.
+    pub replicas: bool,
+}
+
+impl Readers {
+    /// Nobody.
+    pub const NONE: Readers = Readers { file: false, replicas: false };
+    /// Everybody.
+    pub const ALL: Readers = Readers { file: true, replicas: true };
+    /// The file only.
+    pub const FILE: Readers = Readers { file: true, replicas: false };
+    /// Replicas only.
+    pub const REPLICAS: Readers = Readers { file: false, replicas: true };
+
+    /// Those in both.
+    pub fn and(self, other: Readers) -> Readers {
+        Readers { file: self.file && other.file, replicas: self.replicas && other.replicas }
+    }
+}
 
 /// A command for the log, as RESP bytes.
 #[derive(Debug)]
@@ -7,6 +32,15 @@ pub struct Logged {
     pub db: usize,
     /// The encoded command.
     pub bytes: Vec<u8>,
+    /// Who is to read it.
+    pub to: Readers,
+}
+
+impl Logged {
+    /// A record for everyone.
+    pub fn new(db: usize, bytes: Vec<u8>) -> Self {
+        Logged { db, bytes, to: Readers::ALL }
+    }
 }
 
 /// Encodes a command as RESP.

@@ -1,52 +1,178 @@
 //! In which order did things happen? One stream of commands as RESP bytes, appended to before the locks of the keys
 //! that they changed are released, so that the log's order is an order in which everything happened.
 //!
-//! Readers (the append-only file, later replicas) take what has been appended since they last looked; an offset counts
-//! every byte since the server started. With no reader nothing is kept and nothing is locked.
+//! It has two kinds of readers: the append-only file, and the replicas with the backlog that lets them catch up. What
+//! is appended is written once, into the open piece; sealed, the piece is shared by all readers. With no reader nothing
+//! is kept and nothing is locked.
+//!
+//! ```text
+//! append > [open piece]  seal > [piece] > the file's queue    (take)
+//!                                   |---> the backlog         (the last `repl-backlog-size` bytes)
+//!                                   '---> each replica's queue (feed)
+//! ```
+//!
+//! Some records are for one kind of reader only (PUBLISH and PING for replicas, SELECT at the head of a new file), so
+//! there are two offsets: the log's counts units since the server started, and the stream's counts the bytes that
+//! replicas get; that one may begin anywhere, as a replica goes on with its primary's.
 
 pub mod entry;
+mod stream;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use crate::log::entry::{Logged, encode_command};
+use crate::log::entry::{Logged, Readers, encode_command};
+use crate::log::stream::Stream;
+
+pub use crate::log::stream::{Backlog, Feed, Id, Mark};
+
+/// Room that a new piece begins with, in bytes.
+const ROOM: usize = 16 * 1024;
+
+/// A part of the append-only file.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// Encoded commands.
+    Bytes(Bytes),
+    /// From here on a new file.
+    Cut,
+}
+
+/// What the file has taken from the log and not dealt with yet.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// In order.
+    pub pieces: VecDeque<Piece>,
+    /// The log's offset behind them.
+    pub end: u64,
+}
+
+impl Taken {
+    /// Bytes of commands in it.
+    pub fn len(&self) -> usize {
+        let len = |piece: &Piece| if let Piece::Bytes(bytes) = piece { bytes.len() } else { 0 };
+        self.pieces.iter().map(len).sum()
+    }
+
+    /// True when there is nothing to deal with.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+}
+
+/// Offsets behind what has been appended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The log's.
+    pub log: u64,
+    /// The stream's.
+    pub stream: u64,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
-    pending: Vec<u8>,
-    /// Places in `pending` where a new file begins.
-    cuts: Vec<usize>,
-    selected: Option<usize>,
-}
-
-/// What a reader has taken from the log and not dealt with yet.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// Encoded commands.
-    pub bytes: Vec<u8>,
-    /// Places in them where a new file begins, ascending.
-    pub cuts: Vec<usize>,
-    /// The log's offset behind them.
-    pub end: u64,
+    /// Who reads.
+    readers: Readers,
+    open: BytesMut,
+    /// Who the open piece is for.
+    open_for: Readers,
+    /// What the file has not taken.
+    file: Vec<Piece>,
+    file_db: Option<usize>,
+    stream: Stream,
 }
 
 /// The log.
 #[derive(Debug, Default)]
 pub struct Log {
     enabled: AtomicBool,
+    streaming: AtomicBool,
     inner: Mutex<Inner>,
     end: AtomicU64,
+    stream_end: AtomicU64,
+}
+
+impl Inner {
+    /// Closes the open piece and hands it to whom it is for.
+    fn seal(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let piece = self.open.split().freeze();
+        if self.open_for.replicas {
+            self.stream.push(&piece);
+        }
+        if self.open_for.file {
+            self.file.push(Piece::Bytes(piece));
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8], to: Readers) {
+        let to = to.and(self.readers);
+        if to == Readers::NONE {
+            return;
+        }
+        if self.open_for != to {
+            self.seal();
+            self.open_for = to;
+        }
+        if self.open.capacity() - self.open.len() < bytes.len() {
+            self.open.reserve(bytes.len().max(ROOM));
+        }
+        self.open.extend_from_slice(bytes);
+        if to.replicas {
+            self.stream.end += bytes.len() as u64;
+        }
+    }
+
+    /// Names the database for those who have not been told.
+    fn select(&mut self, db: usize, to: Readers) {
+        let file = to.file && self.file_db != Some(db);
+        let replicas = to.replicas && self.stream.db != Some(db);
+        if file || replicas {
+            self.put(&encode_command(&["SELECT", &db.to_string()]), Readers { file, replicas });
+            if file {
+                self.file_db = Some(db);
+            }
+            if replicas {
+                self.stream.db = Some(db);
+            }
+        }
+    }
+
+    /// Appends commands that belong together.
+    fn unit(&mut self, unit: &[Logged], to: Readers) {
+        // What is for replicas only does not make a transaction of a single write in the file.
+        let shared = unit.iter().filter(|logged| logged.to.file).count();
+        let wrap = Readers { file: shared > 1, replicas: unit.len() > 1 }.and(to);
+        self.put(b"*1\r\n$5\r\nMULTI\r\n", wrap);
+        for logged in unit {
+            let to = logged.to.and(to);
+            self.select(logged.db, to);
+            self.put(&logged.bytes, to);
+        }
+        self.put(b"*1\r\n$4\r\nEXEC\r\n", wrap);
+    }
 }
 
 impl Log {
-    /// Starts or stops keeping what is appended.
+    fn change(&self, inner: &mut Inner, readers: Readers) {
+        inner.readers = readers;
+        self.streaming.store(readers.replicas, Ordering::Release);
+        self.enabled.store(readers != Readers::NONE, Ordering::Release);
+    }
+
+    /// Starts or stops keeping what is appended for the append-only file.
     pub fn enable(&self, on: bool) {
         let mut inner = self.inner.lock();
-        inner.selected = None;
-        inner.pending.clear();
-        inner.cuts.clear();
-        self.enabled.store(on, Ordering::Release);
+        inner.seal();
+        inner.file.clear();
+        inner.file_db = None;
+        let readers = Readers { file: on, ..inner.readers };
+        self.change(&mut inner, readers);
     }
 
     /// True when somebody reads the log.
@@ -54,63 +180,71 @@ impl Log {
         self.enabled.load(Ordering::Acquire)
     }
 
-    /// Appends one unit of work: its commands stand together, inside MULTI and EXEC when there are several.
-    /// Returns the offset behind it. Call it while the locks of the changed keys are held.
-    pub fn append(&self, unit: &[Logged]) -> u64 {
-        let mut inner = self.inner.lock();
-        if !self.is_enabled() {
-            return self.end();
-        }
-        let before = inner.pending.len();
-        let wrap = unit.len() > 1;
-        for (i, logged) in unit.iter().enumerate() {
-            if inner.selected != Some(logged.db) {
-                let db = logged.db.to_string();
-                inner.pending.extend_from_slice(&encode_command(&["SELECT", &db]));
-                inner.selected = Some(logged.db);
-            }
-            if wrap && i == 0 {
-                inner.pending.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
-            }
-            inner.pending.extend_from_slice(&logged.bytes);
-        }
-        if wrap {
-            inner.pending.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
-        }
-        let grown = (inner.pending.len() - before) as u64;
-        self.end.fetch_add(grown, Ordering::AcqRel) + grown
+    /// True when the append-only file reads the log.
+    pub fn has_file(&self) -> bool {
+        self.inner.lock().readers.file
     }
 
-    /// The offset behind everything that has been appended.
+    /// True when there is a backlog, and maybe replicas.
+    pub fn is_streaming(&self) -> bool {
+        self.streaming.load(Ordering::Acquire)
+    }
+
+    /// Appends one unit of work: its commands stand together, inside MULTI and EXEC when there are several.
+    /// Returns the offsets behind it. Call it while the locks of the changed keys are held.
+    pub fn append(&self, unit: &[Logged]) -> Ends {
+        self.add(|inner| {
+            // A replica's replicas get what its primary sent, and nothing else.
+            let to = Readers { file: true, replicas: !inner.stream.relays };
+            inner.unit(unit, to);
+        })
+    }
+
+    fn add(&self, write: impl FnOnce(&mut Inner)) -> Ends {
+        let mut inner = self.inner.lock();
+        if !self.is_enabled() {
+            return self.ends();
+        }
+        write(&mut inner);
+        let stream = inner.stream.end;
+        self.stream_end.store(stream, Ordering::Release);
+        Ends { log: self.end.fetch_add(1, Ordering::AcqRel) + 1, stream }
+    }
+
+    /// The log's offset behind everything that has been appended.
     pub fn end(&self) -> u64 {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Adds to `taken` what has been appended since the last call.
+    /// Both offsets behind everything that has been appended.
+    pub fn ends(&self) -> Ends {
+        Ends { log: self.end(), stream: self.stream_end.load(Ordering::Acquire) }
+    }
+
+    /// Adds to `taken` what has been appended for the file since the last call.
     pub fn take(&self, taken: &mut Taken) {
         let mut inner = self.inner.lock();
-        let before = taken.bytes.len();
-        taken.cuts.extend(inner.cuts.drain(..).map(|cut| before + cut));
-        if before == 0 {
-            std::mem::swap(&mut taken.bytes, &mut inner.pending);
-        } else {
-            taken.bytes.append(&mut inner.pending);
-        }
+        inner.seal();
+        taken.pieces.extend(inner.file.drain(..));
         taken.end = self.end();
     }
 
-    /// Bytes that nobody has taken yet.
+    /// Bytes that the file has not taken yet.
     pub fn waiting(&self) -> usize {
-        self.inner.lock().pending.len()
+        let inner = self.inner.lock();
+        let open = if inner.open_for.file { inner.open.len() } else { 0 };
+        let sealed: usize =
+            inner.file.iter().map(|p| if let Piece::Bytes(bytes) = p { bytes.len() } else { 0 }).sum();
+        open + sealed
     }
 
     /// What is appended from now on belongs to a new file, in which the database is named again. Call it under all
     /// locks, so that the cut is a moment of the data.
     pub fn cut(&self) {
         let mut inner = self.inner.lock();
-        inner.selected = None;
-        let at = inner.pending.len();
-        inner.cuts.push(at);
+        inner.seal();
+        inner.file_db = None;
+        inner.file.push(Piece::Cut);
     }
 }
 
@@ -118,35 +252,43 @@ impl Log {
 mod tests {
     use super::*;
 
+    fn set() -> Logged {
+        Logged::new(1, encode_command(&["SET", "k", "v"]))
+    }
+
+    fn text(taken: &Taken) -> String {
+        let show = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Piece::Cut => "|".to_owned(),
+        };
+        let text: String = taken.pieces.iter().map(show).collect();
+        let word = |line: &&str| !line.starts_with(['*', '$']) && !line.is_empty();
+        text.replace('|', "\r\n|\r\n").split("\r\n").filter(word).collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn units_stand_together_and_databases_are_selected_once() {
         let log = Log::default();
         log.enable(true);
-        let set = || Logged { db: 1, bytes: encode_command(&["SET", "k", "v"]) };
         log.append(&[set()]);
-        let end = log.append(&[set(), set()]);
+        let end = log.append(&[set(), set()]).log;
         let mut taken = Taken::default();
         log.take(&mut taken);
-        assert_eq!((taken.end, taken.bytes.len() as u64), (end, end));
-        let text = String::from_utf8(taken.bytes).unwrap();
-        assert_eq!(text.matches("SELECT").count(), 1);
-        assert!(text.contains("MULTI") && text.ends_with("EXEC\r\n"));
+        assert_eq!(taken.end, end);
+        assert_eq!(text(&taken), "SELECT 1 SET k v MULTI SET k v SET k v EXEC");
     }
 
     #[test]
-    fn a_cut_stays_where_it_was_made() {
+    fn a_cut_stays_where_it_was_made_and_the_new_file_names_its_database() {
         let log = Log::default();
         log.enable(true);
-        let set = || Logged { db: 1, bytes: encode_command(&["SET", "k", "v"]) };
         let mut taken = Taken::default();
         log.append(&[set()]);
         log.take(&mut taken);
-        let first = log.append(&[set()]) as usize;
+        log.append(&[set()]);
         log.cut();
         log.append(&[set()]);
         log.take(&mut taken);
-        assert_eq!(taken.cuts, [first]);
-        // The new file names its database.
-        assert!(taken.bytes[first..].starts_with(b"*2\r\n$6\r\nSELECT"));
+        assert_eq!(text(&taken), "SELECT 1 SET k v SET k v | SELECT 1 SET k v");
     }
 }

@@ -27,7 +27,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::choices::Appendfsync;
 use crate::config::values::reason;
-use crate::log::{Log, Taken};
+use crate::log::{Log, Piece, Taken};
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::disk::DiskFile;
 use crate::persist::{Child, World};
@@ -67,31 +67,28 @@ struct Writer {
 impl Writer {
     /// Writes what has been taken, changing files where the log was cut.
     fn write(&mut self) -> io::Result<()> {
-        loop {
-            let cut = self.taken.cuts.first().copied();
-            let upto = cut.unwrap_or(self.taken.bytes.len());
-            if upto > 0 {
-                let Some(file) = &self.file else { return Err(io::Error::other("no file is open")) };
-                if self.torn {
-                    // A part of a write must not stand in the middle of the file.
-                    file.cut(self.size)?;
+        while let Some(piece) = self.taken.pieces.front() {
+            match piece {
+                Piece::Bytes(bytes) => {
+                    let Some(file) = &self.file else { return Err(io::Error::other("no file is open")) };
+                    if self.torn {
+                        // A part of a write must not stand in the middle of the file.
+                        file.cut(self.size)?;
+                    }
+                    self.torn = true;
+                    file.write(bytes)?;
+                    self.torn = false;
+                    self.size += bytes.len() as u64;
                 }
-                self.torn = true;
-                file.write(self.taken.bytes.get(..upto).unwrap_or_default())?;
-                self.torn = false;
-                self.size += upto as u64;
+                Piece::Cut => {
+                    self.left.extend(self.file.take());
+                    self.file = self.next.pop_front();
+                    self.size = 0;
+                }
             }
-            if cut.is_none() {
-                self.taken.bytes.clear();
-                return Ok(());
-            }
-            self.taken.bytes.drain(..upto);
-            self.taken.cuts.remove(0);
-            self.taken.cuts.iter_mut().for_each(|at| *at -= upto);
-            self.left.extend(self.file.take());
-            self.file = self.next.pop_front();
-            self.size = 0;
+            self.taken.pieces.pop_front();
         }
+        Ok(())
     }
 
     /// Takes away what a failed write has left behind.
@@ -198,7 +195,7 @@ impl Aof {
 
     /// Bytes that are waiting to be written.
     pub fn backlog(&self, log: &Log) -> usize {
-        self.writer.lock().taken.bytes.len() + log.waiting()
+        self.writer.lock().taken.len() + log.waiting()
     }
 
     /// Hands what has been appended to the operating system. True when that succeeded.
