@@ -1,11 +1,8 @@
-//! How do threads reach each other's clients? One mailbox per I/O thread, one wake-up per batch of messages.
+//! What do threads tell each other's clients? Messages, left in the mailbox of the client's I/O thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 /// A published message, shared by all its receivers.
 #[derive(Debug)]
@@ -68,58 +65,5 @@ impl Message {
             | Message::Kill { to }
             | Message::Look { to } => *to,
         }
-    }
-}
-
-/// Where messages for one thread's clients are left.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    queue: Mutex<Vec<Message>>,
-    filled: AtomicBool,
-    wake: Notify,
-}
-
-impl Mailbox {
-    /// Leaves a message; the first one since the mailbox was emptied wakes its thread.
-    pub fn post(&self, message: Message) {
-        self.queue.lock().push(message);
-        if !self.filled.swap(true, Ordering::AcqRel) {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Takes all messages, in the order in which they were left.
-    pub fn take(&self, into: &mut Vec<Message>) {
-        if self.filled.swap(false, Ordering::AcqRel) {
-            into.append(&mut self.queue.lock());
-        }
-    }
-
-    /// True when there is something to take.
-    pub fn is_filled(&self) -> bool {
-        self.filled.load(Ordering::Acquire)
-    }
-
-    /// Waits until a message has been left.
-    pub async fn filled(&self) {
-        self.wake.notified().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_come_out_in_order_and_once() {
-        let mailbox = Mailbox::default();
-        mailbox.post(Message::Kill { to: 1 });
-        mailbox.post(Message::Look { to: 2 });
-        let mut got = Vec::new();
-        mailbox.take(&mut got);
-        assert_eq!(got.iter().map(Message::to).collect::<Vec<_>>(), [1, 2]);
-        got.clear();
-        mailbox.take(&mut got);
-        assert!(got.is_empty());
     }
 }

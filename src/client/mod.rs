@@ -1,5 +1,6 @@
 //! Who is asking? The state of a connection as commands see it, and the list of all connections.
 
+pub mod mailbox;
 pub mod message;
 pub mod monitor;
 pub mod pause;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, A
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::client::message::{Mailbox, Message};
+use crate::client::mailbox::Mailbox;
+use crate::client::message::Message;
 use crate::client::monitor::Monitors;
 use crate::client::pause::Pause;
 
@@ -198,7 +199,7 @@ impl Client {
 pub struct Registry {
     clients: RwLock<BTreeMap<u64, Arc<Client>>>,
     next_id: AtomicU64,
-    mailboxes: Box<[Mailbox]>,
+    mailboxes: Box<[Mailbox<Message>]>,
     /// Clients in blocking commands.
     pub blocked: AtomicUsize,
     /// Clients whose next command waits for the end of a pause.
@@ -257,7 +258,7 @@ impl Registry {
     }
 
     /// The mailbox of a thread.
-    pub fn mailbox(&self, thread: usize) -> &Mailbox {
+    pub fn mailbox(&self, thread: usize) -> &Mailbox<Message> {
         &self.mailboxes[thread]
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::client::Session;
 use crate::client::message::Message;
@@ -12,6 +12,7 @@ use crate::dispatch::call::{Outcome, Shards};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode, Wait};
 use crate::keyspace::Locked;
+use crate::keyspace::claim::Claim;
 use crate::keyspace::waiter::Waiter;
 use crate::resp::reply::Reply;
 
@@ -72,7 +73,7 @@ fn enlist(ctx: &mut Ctx<'_>, wait: Wait) -> Blocked {
         keys: wait.keys,
         touches: wait.touches,
         wish: wait.wish,
-        claimed: AtomicBool::new(false),
+        claim: Claim::default(),
     });
     client.set(BLOCKED, true);
     client.unblock.store(0, Ordering::Release);
@@ -89,15 +90,14 @@ fn enlist(ctx: &mut Ctx<'_>, wait: Wait) -> Blocked {
 /// served it already: the reply is on its way.
 pub fn give_up(core: &Core, blocked: &Blocked) -> bool {
     let waiter = &blocked.waiter;
-    if !waiter.claim() {
-        return false;
-    }
+    let Some(attempt) = waiter.claim.attempt() else { return false };
+    attempt.succeed();
     delist(core, waiter);
     forget(core, waiter);
     true
 }
 
-/// Strikes a claimed waiter off the lists of all its keys. Takes the locks one by one: call it holding none.
+/// Strikes an answered waiter off the lists of all its keys. Takes the locks one by one: call it holding none.
 pub fn delist(core: &Core, waiter: &Arc<Waiter>) {
     for name in &waiter.keys {
         let key = core.keyspace.key(name);
@@ -107,9 +107,8 @@ pub fn delist(core: &Core, waiter: &Arc<Waiter>) {
 
 /// Answers a client that waits for no key, unless it has given up.
 pub(crate) fn answer(core: &Core, waiter: &Arc<Waiter>, reply: Vec<u8>) {
-    if !waiter.claim() {
-        return;
-    }
+    let Some(attempt) = waiter.claim.attempt() else { return };
+    attempt.succeed();
     forget(core, waiter);
     let (to, ticket) = (waiter.client, waiter.ticket);
     core.clients.mailbox(waiter.thread).post(Message::Served { to, ticket, reply });
@@ -134,8 +133,11 @@ fn serve_ready(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
             let key = ctx.key(&name);
             let Some(shard) = ctx.locks.shard(key.shard) else { continue };
             for waiter in shard.db(db).waiters.of(&name) {
-                if is_ready(ctx, db, &name, &waiter) && waiter.claim() && !serve(ctx, &waiter, outcome) {
-                    waiter.release();
+                if is_ready(ctx, db, &name, &waiter)
+                    && let Some(attempt) = waiter.claim.attempt()
+                    && serve(ctx, &waiter, outcome)
+                {
+                    attempt.succeed();
                 }
             }
         }
@@ -151,7 +153,7 @@ fn is_ready(ctx: &mut Ctx<'_>, db: usize, name: &[u8], waiter: &Waiter) -> bool 
     alive.is_some_and(|slot| kind_of(&slot.view()) == waiter.wish.kind) || waiter.wish.or_gone
 }
 
-/// Runs a claimed waiter's command on its behalf. False when it has to go on waiting.
+/// Runs a waiter's command on its behalf; its claim is held. False when it has to go on waiting.
 fn serve(ctx: &mut Ctx<'_>, waiter: &Arc<Waiter>, outcome: &mut Outcome) -> bool {
     let argv: Vec<&[u8]> = waiter.argv.iter().map(|a| &**a).collect();
     let Ok(entry) = ctx.core.table.resolve(&argv) else { return false };

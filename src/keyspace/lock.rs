@@ -5,20 +5,17 @@
 
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use crate::keyspace::db::Shard;
 use crate::keyspace::key::Key;
 use crate::util::hash::Seed;
-
-/// A lock on a cache line of its own.
-#[repr(align(128))]
-struct Padded(Mutex<Shard>);
+use crate::util::stripes::{Held, Stripes};
 
 /// All shards.
 pub struct Keyspace {
-    shards: Box<[Padded]>,
+    shards: Stripes<Shard>,
     mask: u16,
     seed: Seed,
     databases: usize,
@@ -28,7 +25,7 @@ impl Keyspace {
     /// An empty keyspace. `shards` is rounded up to a power of two.
     pub fn new(shards: usize, databases: usize, seed: Seed) -> Self {
         let n = shards.clamp(1, 4096).next_power_of_two();
-        let shards = (0..n).map(|_| Padded(Mutex::new(Shard::new(databases, seed)))).collect();
+        let shards = Stripes::new((0..n).map(|_| Shard::new(databases, seed)));
         Keyspace { shards, mask: (n - 1) as u16, seed, databases }
     }
 
@@ -39,7 +36,7 @@ impl Keyspace {
 
     /// Number of shards.
     pub fn shard_count(&self) -> usize {
-        self.shards.len()
+        self.shards.count()
     }
 
     /// The seed that all tables, large sets and large hashes hash with.
@@ -54,17 +51,17 @@ impl Keyspace {
 
     /// Locks one shard. Whoever holds another shard already must not call this.
     pub fn lock_one(&self, shard: usize) -> MutexGuard<'_, Shard> {
-        self.shards[shard].0.lock()
+        self.shards.one(shard)
     }
 
     /// Locks one shard if nobody holds it.
     pub fn try_lock_one(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
-        self.shards[shard].0.try_lock()
+        self.shards.try_one(shard)
     }
 
     /// Locks one shard unless that takes longer than `patience`.
     pub fn lock_one_within(&self, shard: usize, patience: Duration) -> Option<MutexGuard<'_, Shard>> {
-        self.shards[shard].0.try_lock_for(patience)
+        self.shards.one_within(shard, patience)
     }
 
     /// Brings the bucket of a key into the cache, unless its shard is busy.
@@ -88,45 +85,29 @@ impl Keyspace {
 
     /// Locks the shard of one key.
     pub fn locked_key(&self, key: &Key<'_>) -> Locked<'_> {
-        Locked { keyspace: self, held: Held::One(key.shard, self.lock_one(usize::from(key.shard))) }
+        Locked { keyspace: self, held: self.shards.held_one(key.shard) }
     }
 
     /// Locks a set of shards; `shards` may be in any order and hold duplicates.
     pub fn locked_some(&self, shards: &[u16]) -> Locked<'_> {
-        let mut order: SmallVec<[u16; 16]> = shards.into();
-        order.sort_unstable();
-        order.dedup();
-        let held = match order.as_slice() {
-            [] => Held::None,
-            [one] => Held::One(*one, self.lock_one(usize::from(*one))),
-            several => Held::Some(several.iter().map(|&s| (s, self.lock_one(usize::from(s)))).collect()),
-        };
-        Locked { keyspace: self, held }
+        Locked { keyspace: self, held: self.shards.held_some(shards) }
     }
 
     /// Locks everything, unless a shard cannot be had within `patience`.
     pub fn locked_all_within(&self, patience: Duration) -> Option<Locked<'_>> {
-        let shards: Option<Vec<_>> = self.shards.iter().map(|s| s.0.try_lock_for(patience)).collect();
-        shards.map(|held| Locked { keyspace: self, held: Held::All(held) })
+        Some(Locked { keyspace: self, held: self.shards.held_all_within(patience)? })
     }
 
     /// Locks everything.
     pub fn locked_all(&self) -> Locked<'_> {
-        Locked { keyspace: self, held: Held::All(self.shards.iter().map(|s| s.0.lock()).collect()) }
+        Locked { keyspace: self, held: self.shards.held_all() }
     }
-}
-
-enum Held<'a> {
-    None,
-    One(u16, MutexGuard<'a, Shard>),
-    Some(SmallVec<[(u16, MutexGuard<'a, Shard>); 4]>),
-    All(Vec<MutexGuard<'a, Shard>>),
 }
 
 /// The shards that a unit of work holds.
 pub struct Locked<'a> {
     keyspace: &'a Keyspace,
-    held: Held<'a>,
+    held: Held<'a, Shard>,
 }
 
 impl<'a> Locked<'a> {
@@ -147,42 +128,22 @@ impl<'a> Locked<'a> {
 
     /// True when the shard is held.
     pub fn covers(&self, shard: u16) -> bool {
-        match &self.held {
-            Held::None => false,
-            Held::One(s, _) => *s == shard,
-            Held::Some(list) => list.iter().any(|(s, _)| *s == shard),
-            Held::All(_) => true,
-        }
+        self.held.covers(shard)
     }
 
     /// The shard, if it is held.
     pub fn shard(&mut self, shard: u16) -> Option<&mut Shard> {
-        match &mut self.held {
-            Held::None => None,
-            Held::One(s, guard) => (*s == shard).then_some(&mut **guard),
-            Held::Some(list) => list.iter_mut().find(|(s, _)| *s == shard).map(|(_, g)| &mut **g),
-            Held::All(list) => list.get_mut(usize::from(shard)).map(|g| &mut **g),
-        }
+        self.held.get_mut(shard)
     }
 
     /// The shard, if it is held, to look at it only.
     pub fn held(&self, shard: u16) -> Option<&Shard> {
-        match &self.held {
-            Held::None => None,
-            Held::One(s, guard) => (*s == shard).then_some(&**guard),
-            Held::Some(list) => list.iter().find(|(s, _)| *s == shard).map(|(_, g)| &**g),
-            Held::All(list) => list.get(usize::from(shard)).map(|g| &**g),
-        }
+        self.held.get(shard)
     }
 
     /// Runs `f` on every held shard, in ascending order.
-    pub fn each(&mut self, mut f: impl FnMut(u16, &mut Shard)) {
-        match &mut self.held {
-            Held::None => {}
-            Held::One(s, guard) => f(*s, guard),
-            Held::Some(list) => list.iter_mut().for_each(|(s, g)| f(*s, g)),
-            Held::All(list) => list.iter_mut().enumerate().for_each(|(i, g)| f(i as u16, g)),
-        }
+    pub fn each(&mut self, f: impl FnMut(u16, &mut Shard)) {
+        self.held.each(f);
     }
 
     /// Runs `f` on one shard: the held one, or locked for the occasion when nothing is held.
@@ -198,11 +159,6 @@ impl<'a> Locked<'a> {
 
     /// The shards that are held.
     pub fn shards(&self) -> SmallVec<[u16; 8]> {
-        match &self.held {
-            Held::None => SmallVec::new(),
-            Held::One(s, _) => SmallVec::from_slice(&[*s]),
-            Held::Some(list) => list.iter().map(|(s, _)| *s).collect(),
-            Held::All(list) => (0..list.len() as u16).collect(),
-        }
+        self.held.stripes()
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Invariant: a key is found only in the shard of its slot, so keys that share a hash tag share a lock.
 
+pub mod claim;
 pub mod db;
 pub mod effects;
 pub mod event;

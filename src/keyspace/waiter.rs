@@ -1,14 +1,14 @@
 //! Who waits for a key, in which order?
 //!
 //! A client that blocks is represented by one [`Waiter`], listed under each of its keys in the keys' shards. Whoever
-//! makes a key ready claims the waiter by compare-and-swap and serves it; a timeout, CLIENT UNBLOCK or a closing
-//! connection claims it the same way, so it is served or released exactly once. Claimed waiters that are still
-//! listed elsewhere are dropped when they are met.
+//! makes a key ready takes the waiter's [`Claim`] and serves it; a timeout, CLIENT UNBLOCK or a closing connection takes it
+//! the same way, so it is served or released exactly once. Answered waiters that are still listed elsewhere are dropped
+//! when they are met.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::keyspace::claim::Claim;
 use crate::resp::reply::Proto;
 use crate::value::Kind;
 
@@ -44,26 +44,8 @@ pub struct Waiter {
     pub touches: Vec<Box<[u8]>>,
     /// What makes them ready.
     pub wish: Wish,
-    /// Set by whoever answers; `false` in a new waiter.
-    pub claimed: AtomicBool,
-}
-
-impl Waiter {
-    /// Takes the right to answer this waiter; true for exactly one caller.
-    pub fn claim(&self) -> bool {
-        self.claimed.compare_exchange(false, true, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Gives the right back: the key was not ready after all. Only for whoever claimed it, under the lock of a
-    /// shard that lists it.
-    pub fn release(&self) {
-        self.claimed.store(false, Ordering::Release);
-    }
-
-    /// True once somebody answers it.
-    pub fn is_claimed(&self) -> bool {
-        self.claimed.load(Ordering::Acquire)
-    }
+    /// The right to answer it.
+    pub claim: Claim,
 }
 
 /// The waiters of one database in one shard, by key, first come first served.
@@ -98,10 +80,10 @@ impl WaitList {
         self.by_key.entry(key.into()).or_default().push_back(waiter);
     }
 
-    /// The waiters of a key that nobody has claimed, in order.
+    /// The waiters of a key that nobody has answered, in order.
     pub fn of(&self, key: &[u8]) -> Vec<Arc<Waiter>> {
         let Some(queue) = self.by_key.get(key) else { return Vec::new() };
-        queue.iter().filter(|w| !w.is_claimed()).cloned().collect()
+        queue.iter().filter(|w| !w.claim.is_answered()).cloned().collect()
     }
 
     /// Every key that is waited for.
@@ -109,10 +91,10 @@ impl WaitList {
         self.by_key.keys().map(|k| &**k)
     }
 
-    /// Drops one waiter, and claimed ones met on the way, from a key's queue.
+    /// Drops one waiter, and answered ones met on the way, from a key's queue.
     pub fn drop_waiter(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
         if let Some(queue) = self.by_key.get_mut(key) {
-            queue.retain(|w| !Arc::ptr_eq(w, waiter) && !w.is_claimed());
+            queue.retain(|w| !Arc::ptr_eq(w, waiter) && !w.claim.is_answered());
             if queue.is_empty() {
                 self.by_key.remove(key);
             }
@@ -136,17 +118,8 @@ mod tests {
             keys: vec![],
             touches: vec![],
             wish: Wish { kind: Kind::List, or_gone: false },
-            claimed: AtomicBool::new(false),
+            claim: Claim::default(),
         })
-    }
-
-    #[test]
-    fn a_waiter_is_claimed_once() {
-        let w = waiter(1);
-        assert!(w.claim());
-        assert!(!w.claim());
-        w.release();
-        assert!(w.claim());
     }
 
     #[test]

@@ -11,3 +11,5 @@ pub mod lzf;
 pub mod number;
 pub mod quote;
 pub mod rng;
+pub mod stripes;
+pub mod sync;
