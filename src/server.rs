@@ -89,7 +89,7 @@ impl Server {
             active_expire: AtomicBool::new(true),
             loading: AtomicBool::new(true),
             memory_full: AtomicBool::new(false),
-            scripts: Scripts::default(),
+            scripts: Scripts::new(threads + 1),
             upkeep: Upkeep::default(),
             reaper: Reaper::default(),
         };

@@ -34,8 +34,8 @@ macro_rules! transcripts {
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting;
-    not yet: functions connection introspection protocol
+    blocking scripting functions;
+    not yet: connection introspection protocol
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use crate::commands::digest::Digest;
 use crate::commands::prelude::*;
+use crate::dispatch::script::install_libraries;
 use crate::ds::entry::View;
 use crate::persist::load;
 use crate::persist::rdb::encode::Encoder;
+use crate::script::library::Restore;
 use crate::util::number;
 use crate::value::Value;
 use std::time::Duration;
@@ -165,7 +167,13 @@ fn reload(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
         }
     }
     let world = ctx.core.world();
+    let policy = match (flush, merge) {
+        (true, _) => Restore::Flush,
+        (false, true) => Restore::Replace,
+        (false, false) => Restore::Append,
+    };
     load::reload(world, &mut ctx.locks, save, flush, merge)
+        .and_then(|()| install_libraries(ctx.core, ctx.worker, policy))
         .map_err(|_| Error::new("ERR Error trying to load the RDB dump, check server logs."))?;
     tracing::warn!("DB reloaded by DEBUG RELOAD");
     out.ok();

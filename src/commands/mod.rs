@@ -13,6 +13,7 @@ pub mod connection;
 pub mod debug;
 mod digest;
 pub mod expire;
+pub mod functions;
 pub mod geo;
 mod geo_search;
 pub mod hash_expire;
@@ -55,6 +56,7 @@ pub const FAMILIES: &[&[Command]] = &[
     connection::COMMANDS,
     debug::COMMANDS,
     expire::COMMANDS,
+    functions::COMMANDS,
     geo::COMMANDS,
     geo_search::COMMANDS,
     hash_expire::COMMANDS,

@@ -1,69 +1,62 @@
 //! How do clients run scripts? EVAL, EVALSHA and SCRIPT.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use crate::commands::prelude::*;
-use crate::dispatch::script::{self, Running};
-use crate::script::cache::{Origin, Script, parse_sha};
-use crate::script::shebang::Flags;
+use crate::dispatch::busy::Code;
+use crate::dispatch::script::{self, Runs};
+use crate::script::cache::{Origin, parse_sha};
+
+/// The keys of a script that may write, and of one that may not.
+const WRITTEN: &[KeySpec] = &[numbered(RW | ACCESS | UPDATE, 2)];
+const READ: &[KeySpec] = &[numbered(RO | ACCESS, 2)];
+
+/// What the commands that run scripts and functions have in common.
+pub(crate) const fn runner(name: &'static str, run: Handler) -> Command {
+    Command::new(name, run)
+        .lock(Lock::All)
+        .arity(-3)
+        .flags(NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
+        .also(MAY_REPLICATE)
+        .acl(SCRIPTING)
+        .keys(WRITTEN)
+}
+
+/// The same for those that do not let them write.
+pub(crate) const fn reader(name: &'static str, run: Handler) -> Command {
+    let mut row = runner(name, run).keys(READ);
+    row.flags = row.flags & !MAY_REPLICATE | READONLY;
+    row
+}
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    Command::new("eval", eval)
-        .lock(Lock::All)
-        .arity(-3)
-        .flags(NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
-        .also(MAY_REPLICATE)
-        .acl(SCRIPTING)
-        .keys(&[numbered(RW | ACCESS | UPDATE, 2)])
-        .doc(
-            "scripting",
-            "2.6.0",
-            "Depends on the script that is executed.",
-            "Runs a Lua script.",
-            "script:str numkeys:int [key:key@0...] [arg:str...]",
-        ),
-    Command::new("evalsha", evalsha)
-        .lock(Lock::All)
-        .arity(-3)
-        .flags(NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
-        .also(MAY_REPLICATE)
-        .acl(SCRIPTING)
-        .keys(&[numbered(RW | ACCESS | UPDATE, 2)])
-        .doc(
-            "scripting",
-            "2.6.0",
-            "Depends on the script that is executed.",
-            "Runs a Lua script that the server knows, by its SHA1.",
-            "sha1:str numkeys:int [key:key@0...] [arg:str...]",
-        ),
-    Command::new("eval_ro", eval_ro)
-        .lock(Lock::All)
-        .arity(-3)
-        .flags(READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
-        .acl(SCRIPTING)
-        .keys(&[numbered(RO | ACCESS, 2)])
-        .doc(
-            "scripting",
-            "7.0.0",
-            "Depends on the script that is executed.",
-            "Runs a Lua script that may not write.",
-            "script:str numkeys:int [key:key@0...] [arg:str...]",
-        ),
-    Command::new("evalsha_ro", evalsha_ro)
-        .lock(Lock::All)
-        .arity(-3)
-        .flags(READONLY | NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS)
-        .acl(SCRIPTING)
-        .keys(&[numbered(RO | ACCESS, 2)])
-        .doc(
-            "scripting",
-            "7.0.0",
-            "Depends on the script that is executed.",
-            "Runs a Lua script that may not write, by its SHA1.",
-            "sha1:str numkeys:int [key:key@0...] [arg:str...]",
-        ),
+    runner("eval", eval).doc(
+        "scripting",
+        "2.6.0",
+        "Depends on the script that is executed.",
+        "Runs a Lua script.",
+        "script:str numkeys:int [key:key@0...] [arg:str...]",
+    ),
+    runner("evalsha", evalsha).doc(
+        "scripting",
+        "2.6.0",
+        "Depends on the script that is executed.",
+        "Runs a Lua script that the server knows, by its SHA1.",
+        "sha1:str numkeys:int [key:key@0...] [arg:str...]",
+    ),
+    reader("eval_ro", eval).doc(
+        "scripting",
+        "7.0.0",
+        "Depends on the script that is executed.",
+        "Runs a Lua script that may not write.",
+        "script:str numkeys:int [key:key@0...] [arg:str...]",
+    ),
+    reader("evalsha_ro", evalsha).doc(
+        "scripting",
+        "7.0.0",
+        "Depends on the script that is executed.",
+        "Runs a Lua script that may not write, by its SHA1.",
+        "sha1:str numkeys:int [key:key@0...] [arg:str...]",
+    ),
     Command::container("script", SCRIPT).doc(
         "scripting",
         "2.6.0",
@@ -82,103 +75,47 @@ const SCRIPT: &[Command] = &[
     Command::new("kill", script_kill).arity(2).flags(NOSCRIPT | ALLOW_BUSY).acl(SCRIPTING).tips(&["request_policy:all_shards", "response_policy:one_succeeded"]).doc("scripting", "2.6.0", "O(1)", "Stops the script that is running, unless it has written.", ""),
 ];
 
-/// Some of a command's arguments.
-type Words<'a> = &'a [&'a [u8]];
-
-/// The keys and the other arguments of a script, split by the number of keys.
-fn split<'a>(args: &mut Args<'a>) -> Result<(Words<'a>, Words<'a>)> {
-    let n = args.int()?;
-    let n = usize::try_from(n).map_err(|_| Error::new("ERR Number of keys can't be negative"))?;
-    if n > args.left() {
+/// The keys and the other arguments of a script, split by the number of keys. `bad` is what a number that is none is
+/// answered with.
+pub(crate) fn split<'a>(args: &mut Args<'a>, bad: Error) -> Result<[&'a [&'a [u8]]; 2]> {
+    let n = args.int_or(bad)?;
+    if usize::try_from(n).is_ok_and(|n| n > args.left()) {
         return Err(Error::new("ERR Number of keys can't be greater than number of args"));
     }
-    Ok((args.take(n)?, args.take_rest()))
-}
-
-/// Finds or compiles the script of EVAL.
-fn by_source(ctx: &mut Ctx<'_>, source: &[u8], origin: Origin) -> Result<Arc<Script>> {
-    let core = ctx.core;
-    script::engine(ctx.worker).load(&core.scripts.cache, source, origin).map_err(Error::text)
+    let n = usize::try_from(n).map_err(|_| Error::new("ERR Number of keys can't be negative"))?;
+    Ok([args.take(n)?, args.take_rest()])
 }
 
 /// The reply to a SHA1 that the server does not know.
 const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVAL.");
 
-/// Finds the script of EVALSHA.
-fn by_sha(ctx: &mut Ctx<'_>, text: &[u8]) -> Result<Arc<Script>> {
-    let core = ctx.core;
-    parse_sha(text)
-        .and_then(|sha| script::engine(ctx.worker).find(&core.scripts.cache, &sha))
-        .ok_or(NO_SCRIPT)
-}
-
-fn run(
-    ctx: &mut Ctx<'_>,
-    script: &Arc<Script>,
-    args: &mut Args<'_>,
-    read_only: bool,
-    out: &mut Reply<'_>,
-) -> Result {
-    let (keys, rest) = split(args)?;
-    if read_only && !script.flags.has(Flags::NO_WRITES) && !script.flags.has(Flags::COMPAT) {
-        return Err(Error::new("ERR Can not execute a script with write flag using *_ro command."));
-    }
-    if ctx.core.over_memory() && !read_only && !script.flags.has(Flags::COMPAT) {
-        let exempt = script.flags.has(Flags::ALLOW_OOM) || script.flags.has(Flags::NO_WRITES);
-        if !exempt {
-            return Err(Error::new(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
-        }
-    }
-    let running = Running {
-        read_only: read_only || script.flags.has(Flags::NO_WRITES),
-        any_memory: script.flags.has(Flags::ALLOW_OOM),
-    };
-    ctx.core.scripts.cache.touch(script);
-    script::run(ctx, running, out, |engine, host, sink| engine.run(script, keys, rest, host, sink));
-    Ok(())
-}
-
+/// EVAL and EVAL_RO.
 fn eval(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let (argv, core) = (args.argv(), ctx.core);
     let source = args.next()?;
-    check_keys(args)?;
-    let script = by_source(ctx, source, Origin::Eval)?;
-    run(ctx, &script, args, false, out)
+    // A bad number of keys is told before the script is looked at.
+    let words = split(args, error::NOT_INTEGER)?;
+    let script = script::engine(ctx.worker).load(&core.scripts.cache, source, Origin::Eval);
+    let script = script.map_err(Error::text)?;
+    core.scripts.cache.touch(&script);
+    script::run(ctx, &Runs::Script(script), argv, words, out)
 }
 
+/// EVALSHA and EVALSHA_RO.
 fn evalsha(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let sha = args.next()?;
+    let (argv, core) = (args.argv(), ctx.core);
     // What cannot be a SHA1 is told before a bad number of keys.
-    parse_sha(sha).ok_or(NO_SCRIPT)?;
-    check_keys(args)?;
-    let script = by_sha(ctx, sha)?;
-    run(ctx, &script, args, false, out)
-}
-
-fn eval_ro(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let source = args.next()?;
-    check_keys(args)?;
-    let script = by_source(ctx, source, Origin::Eval)?;
-    run(ctx, &script, args, true, out)
-}
-
-fn evalsha_ro(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let sha = args.next()?;
-    // What cannot be a SHA1 is told before a bad number of keys.
-    parse_sha(sha).ok_or(NO_SCRIPT)?;
-    check_keys(args)?;
-    let script = by_sha(ctx, sha)?;
-    run(ctx, &script, args, true, out)
-}
-
-/// A bad number of keys is told before the script is looked for.
-fn check_keys(args: &Args<'_>) -> Result {
-    split(&mut args.clone()).map(|_| ())
+    let sha = parse_sha(args.next()?).ok_or(NO_SCRIPT)?;
+    let words = split(args, error::NOT_INTEGER)?;
+    let script = script::engine(ctx.worker).find(&core.scripts.cache, &sha).ok_or(NO_SCRIPT)?;
+    core.scripts.cache.touch(&script);
+    script::run(ctx, &Runs::Script(script), argv, words, out)
 }
 
 fn script_load(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let script = by_source(ctx, args.next()?, Origin::Load)?;
+    let core = ctx.core;
+    let script = script::engine(ctx.worker).load(&core.scripts.cache, args.next()?, Origin::Load);
+    let script = script.map_err(Error::text)?;
     out.bulk(&script.sha);
     Ok(())
 }
@@ -201,17 +138,7 @@ fn script_flush(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
 }
 
 fn script_kill(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let scripts = &ctx.core.scripts;
-    if !scripts.running.load(Ordering::Acquire) {
-        return Err(Error::new("NOTBUSY No scripts in execution right now."));
-    }
-    if scripts.wrote.load(Ordering::Acquire) {
-        return Err(Error::new(
-            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait \
-             the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
-        ));
-    }
-    scripts.kill.store(true, Ordering::Release);
+    ctx.core.scripts.board.kill(Code::Script)?;
     out.ok();
     Ok(())
 }

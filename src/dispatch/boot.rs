@@ -11,12 +11,14 @@ use crate::client::registry::Client;
 use crate::dispatch::call;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::script;
 use crate::dispatch::worker::Worker;
 use crate::keyspace::Locked;
 use crate::persist::aof::load::Replay;
 use crate::persist::rdb::Bad;
 use crate::persist::{aof, load};
 use crate::resp::reply::{Proto, Reply};
+use crate::script::library::Restore;
 use crate::util::rng::Rng;
 
 /// Reads the data that the last run left, and opens the append-only file.
@@ -61,8 +63,15 @@ fn load_snapshot(core: &Core) -> io::Result<()> {
     let began = core.clock.monotonic_us();
     let config = core.config.load();
     let path = config.dir.join(&config.dbfilename);
-    let mut locks = core.keyspace.locked_none();
-    match load::snapshot_file(core.world(), &mut locks, &path, load::Rules::default()) {
+    let mut replayer = Replayer::new(core)?;
+    let loaded =
+        |locks: &mut Locked<'_>| load::snapshot_file(core.world(), locks, &path, load::Rules::default());
+    let mut found = Ok(false);
+    let installed = replayer.with_locks(&mut |locks| {
+        found = loaded(locks);
+        Ok(())
+    });
+    match found.and_then(|found| installed.map(|()| found)) {
         Ok(false) => Ok(()),
         Ok(true) => {
             let took = core.clock.monotonic_us().saturating_sub(began) as f64 / 1e6;
@@ -96,7 +105,8 @@ impl<'c> Replayer<'c> {
 
 impl Replay for Replayer<'_> {
     fn with_locks(&mut self, load: &mut dyn FnMut(&mut Locked<'_>) -> Result<(), Bad>) -> Result<(), Bad> {
-        load(&mut self.core.keyspace.locked_none())
+        load(&mut self.core.keyspace.locked_none())?;
+        script::install_libraries(self.core, &mut self.worker, Restore::Flush).map_err(Bad::Corrupt)
     }
 
     fn begin_file(&mut self) {
@@ -129,7 +139,8 @@ struct Rerun<'c, 'a>(&'c mut Ctx<'a>);
 
 impl Replay for Rerun<'_, '_> {
     fn with_locks(&mut self, load: &mut dyn FnMut(&mut Locked<'_>) -> Result<(), Bad>) -> Result<(), Bad> {
-        load(&mut self.0.locks)
+        load(&mut self.0.locks)?;
+        script::install_libraries(self.0.core, self.0.worker, Restore::Flush).map_err(Bad::Corrupt)
     }
 
     fn begin_file(&mut self) {

@@ -10,6 +10,7 @@ pub mod access;
 pub mod args;
 pub mod block;
 pub mod boot;
+pub mod busy;
 pub mod call;
 pub mod core;
 pub mod ctx;

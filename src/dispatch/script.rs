@@ -1,79 +1,189 @@
 //! How does a script reach the commands? [`Caller`] is the server as a running script sees it: it checks what the
 //! script may call and runs it within the script's own unit of work, under the locks that the script holds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
+use crate::dispatch::busy::{self, Board, Code, Told};
+use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
-use crate::dispatch::spec::{DENYOOM, NOSCRIPT, WRITE};
+use crate::dispatch::spec::{DENYOOM, NOSCRIPT, READONLY, WRITE};
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
 use crate::resp::reply::{Proto, Reply};
-use crate::script::api::{Host, Tick};
-use crate::script::cache::ScriptCache;
+use crate::script::api::{Host, Tick, repl};
+use crate::script::cache::{Script, ScriptCache};
 use crate::script::convert::ReplySink;
 use crate::script::engine::{Engine, Settings};
+use crate::script::library::{FunctionEngine, Libraries, Library, Restore};
+use crate::script::shebang::Flags;
 
-/// The scripts of a server, and the state of the one that runs alone.
-#[derive(Debug, Default)]
+/// Microseconds that a library may take to load when a client brings it.
+const LOAD_TIMEOUT_US: u64 = 500_000;
+
+/// The scripts and functions of a server, and what becomes of those that do not end.
+#[derive(Debug)]
 pub struct Scripts {
     /// The scripts by SHA1.
     pub cache: ScriptCache,
-    /// A script runs.
-    pub running: AtomicBool,
-    /// It has written: it can no longer be stopped.
-    pub wrote: AtomicBool,
-    /// It has been told to stop.
-    pub kill: AtomicBool,
+    /// The function libraries.
+    pub libraries: Libraries,
+    /// What runs.
+    pub board: Board,
 }
 
-/// What a script may do.
-#[derive(Debug, Clone, Copy)]
-pub struct Running {
-    /// Write commands are refused.
-    pub read_only: bool,
-    /// Commands that need memory are not refused over `maxmemory`.
-    pub any_memory: bool,
+impl Scripts {
+    /// None yet, for so many threads.
+    pub fn new(threads: usize) -> Self {
+        Scripts { cache: ScriptCache::new(), libraries: Libraries::new(), board: Board::new(threads) }
+    }
 }
 
-/// The thread's engine, made when the first script comes.
+/// The thread's engine for scripts, made when the first one comes.
 pub fn engine(worker: &mut Worker) -> &mut Engine {
     worker.engine.get_or_insert_with(|| Box::new(Engine::new(Settings::default())))
 }
 
-/// Runs a script through the thread's engine.
-pub fn run(
-    ctx: &mut Ctx<'_>,
-    running: Running,
-    out: &mut Reply<'_>,
-    enter: impl FnOnce(&mut Engine, &mut dyn Host, &mut dyn ReplySink),
-) {
-    engine(ctx.worker);
-    let Some(mut engine) = ctx.worker.engine.take() else { return };
-    let scripts = &ctx.core.scripts;
-    scripts.kill.store(false, Ordering::Release);
-    scripts.wrote.store(false, Ordering::Release);
-    scripts.running.store(true, Ordering::Release);
-    let (db, proto) = (ctx.session.db, ctx.session.proto);
-    let mut failed = Vec::new();
-    let mut caller = Caller { ctx, running };
-    let mut sink = Sink { out, failed: &mut failed };
-    enter(&mut engine, &mut caller, &mut sink);
-    scripts.running.store(false, Ordering::Release);
-    ctx.session.db = db;
-    ctx.session.proto = proto;
-    ctx.worker.engine = Some(engine);
-    for code in failed {
-        ctx.core.stats.error(ctx.worker.id, &code);
+/// The thread's engine for functions, made when the first library comes.
+pub fn functions(worker: &mut Worker) -> &mut FunctionEngine {
+    worker.functions.get_or_insert_with(|| Box::new(FunctionEngine::new(Settings::default())))
+}
+
+// ---- running ----
+
+/// What a command runs.
+#[derive(Debug, Clone)]
+pub enum Runs {
+    /// A script.
+    Script(Arc<Script>),
+    /// A function: its library, and its index in it.
+    Function((Arc<Library>, usize)),
+}
+
+impl Runs {
+    /// What it declares.
+    pub fn flags(&self) -> Flags {
+        match self {
+            Runs::Script(script) => script.flags,
+            Runs::Function((library, index)) => library.functions[*index].flags,
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Runs::Script(_) => Code::Script,
+            Runs::Function(_) => Code::Function,
+        }
+    }
+
+    fn name(&self) -> &[u8] {
+        match self {
+            Runs::Script(script) => &script.sha,
+            Runs::Function((library, index)) => &library.functions[*index].name,
+        }
     }
 }
 
-/// The server as the running script reaches it.
-struct Caller<'c, 'a> {
-    ctx: &'c mut Ctx<'a>,
-    running: Running,
+/// Whether what a command runs may run now: the checks that depend on what it declares.
+fn admit(ctx: &Ctx<'_>, flags: Flags, read_only: bool) -> Result {
+    if flags.has(Flags::COMPAT) {
+        return Ok(());
+    }
+    let writes = !flags.has(Flags::NO_WRITES);
+    if writes
+        && !ctx.session.internal
+        && ctx.core.persist.has_failed()
+        && let Some(error) = ctx.core.persist.refusal(&ctx.worker.config)
+    {
+        let text = error.as_str();
+        return Err(match text.strip_prefix("MISCONF Errors writing to the AOF file: ") {
+            Some(why) => Error::text(format!(
+                "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {why}"
+            )),
+            None => Error::new(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+            ),
+        });
+    }
+    if writes && read_only {
+        return Err(Error::new("ERR Can not execute a script with write flag using *_ro command."));
+    }
+    if writes && ctx.core.over_memory() && !flags.has(Flags::ALLOW_OOM) {
+        return Err(Error::new(
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+        ));
+    }
+    Ok(())
 }
 
-impl Caller<'_, '_> {
+/// Runs a script or a function with its keys and arguments, on behalf of the command `argv`.
+///
+/// # Errors
+/// When what it declares does not allow it to run now.
+pub fn run(
+    ctx: &mut Ctx<'_>,
+    runs: &Runs,
+    argv: &[&[u8]],
+    [keys, args]: [&[&[u8]]; 2],
+    out: &mut Reply<'_>,
+) -> Result {
+    let read_only = ctx.entry.row.is(READONLY);
+    let flags = runs.flags();
+    admit(ctx, flags, read_only)?;
+    let (db, proto) = (ctx.session.db, ctx.session.proto);
+    let core = ctx.core;
+    let mut failed = Vec::new();
+    let mut sink = Sink { out, failed: &mut failed };
+    // The engine leaves its place while it runs: the script has the whole context.
+    match runs {
+        Runs::Script(script) => {
+            engine(ctx.worker);
+            let Some(mut engine) = ctx.worker.engine.take() else { return Ok(()) };
+            let mut caller = Caller::new(ctx, runs, argv, read_only);
+            engine.run(script, keys, args, &mut caller, &mut sink);
+            drop(caller);
+            ctx.worker.engine = Some(engine);
+        }
+        Runs::Function(found) => {
+            functions(ctx.worker);
+            let Some(mut engine) = ctx.worker.functions.take() else { return Ok(()) };
+            let mut caller = Caller::new(ctx, runs, argv, read_only);
+            engine.run(&core.scripts.libraries, found, [keys, args], &mut caller, &mut sink);
+            drop(caller);
+            ctx.worker.functions = Some(engine);
+        }
+    }
+    ctx.session.db = db;
+    ctx.session.proto = proto;
+    for code in failed {
+        core.stats.error(ctx.worker.id, &code);
+    }
+    Ok(())
+}
+
+/// The server as the running script reaches it.
+struct Caller<'c, 'a, 'r> {
+    ctx: &'c mut Ctx<'a>,
+    runs: &'r Runs,
+    argv: &'r [&'r [u8]],
+    /// Write commands are refused.
+    read_only: bool,
+    /// When it began: monotonic microseconds.
+    began_us: u64,
+    wrote: bool,
+    noticed: bool,
+    overdue: Option<Code>,
+    /// Where its writes go: see [`repl`].
+    repl: u8,
+}
+
+impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
+    fn new(ctx: &'c mut Ctx<'a>, runs: &'r Runs, argv: &'r [&'r [u8]], read_only: bool) -> Self {
+        let began_us = ctx.worker.stamp_us;
+        let read_only = read_only || runs.flags().has(Flags::NO_WRITES);
+        let repl = repl::ALL;
+        Caller { ctx, runs, argv, read_only, began_us, wrote: false, noticed: false, overdue: None, repl }
+    }
+
     fn try_call(&mut self, argv: &[&[u8]], out: &mut Reply<'_>) -> Result {
         let core = self.ctx.core;
         let entry = match core.table.resolve(argv) {
@@ -87,30 +197,53 @@ impl Caller<'_, '_> {
         if row.is(NOSCRIPT) {
             return Err(error::NO_SCRIPT_HERE);
         }
-        if self.running.read_only && row.is(WRITE) {
+        if self.read_only && row.is(WRITE) {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
         }
-        if row.is(DENYOOM) && !self.running.any_memory && core.over_memory() && !core.scripts.wrote() {
+        let any_memory = self.wrote || self.runs.flags().has(Flags::ALLOW_OOM);
+        if row.is(DENYOOM) && !any_memory && core.over_memory() {
             return Err(error::OOM);
         }
         if !self.ctx.covers(entry, argv) {
             return Err(Error::new("ERR Script attempted to access a non local key in a script"));
         }
         if row.is(WRITE) {
-            core.scripts.wrote.store(true, Ordering::Release);
+            if self.noticed && !core.scripts.board.may_write(self.ctx.worker.id) {
+                return Err(Error::new("ERR Script killed by user with SCRIPT KILL."));
+            }
+            self.wrote = true;
         }
+        let logged = self.ctx.fx.log.len();
         self.ctx.call_nested(entry, Mode::Script, argv, out);
+        if self.repl == repl::NONE {
+            self.ctx.fx.log.truncate(logged);
+        }
         Ok(())
     }
-}
 
-impl Scripts {
-    fn wrote(&self) -> bool {
-        self.wrote.load(Ordering::Acquire)
+    /// Enters the script in the board.
+    fn notice(&mut self) {
+        self.noticed = true;
+        let told = Told {
+            code: self.runs.code(),
+            name: self.runs.name().to_vec(),
+            command: self.argv.iter().map(|a| a.to_vec()).collect(),
+            began_us: self.began_us,
+            from_primary: self.ctx.session.internal,
+        };
+        self.ctx.core.scripts.board.notice(self.ctx.worker.id, told, self.wrote);
     }
 }
 
-impl Host for Caller<'_, '_> {
+impl Drop for Caller<'_, '_, '_> {
+    fn drop(&mut self) {
+        if self.noticed {
+            self.ctx.core.scripts.board.clear(self.ctx.worker.id, self.overdue);
+        }
+    }
+}
+
+impl Host for Caller<'_, '_, '_> {
     fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) {
         let proto = if resp3 { Proto::Resp3 } else { Proto::Resp2 };
         let mut out = Reply::new(reply, proto);
@@ -125,20 +258,110 @@ impl Host for Caller<'_, '_> {
     }
 
     fn log(&mut self, level: u8, message: &[u8]) {
-        let text = String::from_utf8_lossy(message);
-        match level {
-            0 => tracing::trace!("{text}"),
-            1 => tracing::debug!("{text}"),
-            2 => tracing::info!("{text}"),
-            _ => tracing::warn!("{text}"),
-        }
+        log(level, message);
     }
 
-    fn set_repl(&mut self, _flags: u8) {}
+    fn set_repl(&mut self, flags: u8) {
+        self.repl = flags;
+    }
 
     fn tick(&mut self) -> Tick {
-        if self.ctx.core.scripts.kill.load(Ordering::Acquire) { Tick::Kill } else { Tick::Continue }
+        let core = self.ctx.core;
+        let took_us = core.clock.monotonic_us().saturating_sub(self.began_us);
+        let threshold_us = core.config.load().busy_reply_threshold.saturating_mul(1000);
+        let is_overdue = threshold_us > 0 && took_us >= threshold_us;
+        if !self.noticed && (is_overdue || took_us >= busy::NOTICED_US) {
+            self.notice();
+        }
+        if is_overdue && self.overdue.is_none() {
+            let code = self.runs.code();
+            tracing::warn!(
+                "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the {} command. Script name is: {}.",
+                took_us / 1000,
+                code.killer(),
+                String::from_utf8_lossy(self.runs.name())
+            );
+            core.scripts.board.overdue(code);
+            self.overdue = Some(code);
+        }
+        if self.noticed && core.scripts.board.is_killed(self.ctx.worker.id) {
+            return Tick::Kill;
+        }
+        Tick::Continue
     }
+}
+
+/// Writes what a script has to say to the server's log.
+fn log(level: u8, message: &[u8]) {
+    let text = String::from_utf8_lossy(message);
+    match level {
+        0 => tracing::trace!("{text}"),
+        1 => tracing::debug!("{text}"),
+        2 => tracing::info!("{text}"),
+        _ => tracing::warn!("{text}"),
+    }
+}
+
+// ---- libraries ----
+
+/// The server as a library sees it while it loads.
+struct Loading<'c> {
+    core: &'c Core,
+    /// When it has taken too long: monotonic microseconds.
+    deadline_us: u64,
+}
+
+impl Host for Loading<'_> {
+    fn call(&mut self, _: &[&[u8]], _: bool, reply: &mut Vec<u8>) {
+        Reply::new(reply, Proto::Resp2).error(&error::NO_SCRIPT_HERE);
+    }
+
+    fn acl_check(&mut self, _: &[&[u8]]) -> Option<bool> {
+        None
+    }
+
+    fn log(&mut self, level: u8, message: &[u8]) {
+        log(level, message);
+    }
+
+    fn set_repl(&mut self, _: u8) {}
+
+    fn tick(&mut self) -> Tick {
+        if self.core.clock.monotonic_us() >= self.deadline_us { Tick::Kill } else { Tick::Continue }
+    }
+}
+
+/// Changes the libraries and tells persistence. `patient`: whoever brings code is trusted to have loaded it before. The
+/// caller holds all locks.
+pub fn change_libraries<T>(
+    core: &Core,
+    worker: &mut Worker,
+    patient: bool,
+    change: impl FnOnce(&Libraries, &mut FunctionEngine, &mut dyn Host) -> T,
+) -> T {
+    let now = core.clock.monotonic_us();
+    let deadline_us = if patient { u64::MAX } else { now.saturating_add(LOAD_TIMEOUT_US) };
+    let mut host = Loading { core, deadline_us };
+    let changed = change(&core.scripts.libraries, functions(worker), &mut host);
+    let sources = core.scripts.libraries.all().iter().map(|library| library.code.clone()).collect();
+    core.persist.set_libraries(sources);
+    changed
+}
+
+/// Makes the libraries whose sources have been read from a file run.
+///
+/// # Errors
+/// Why they cannot.
+pub fn install_libraries(
+    core: &Core,
+    worker: &mut Worker,
+    policy: Restore,
+) -> std::result::Result<(), String> {
+    let sources = core.persist.libraries();
+    let sources: Vec<&[u8]> = sources.iter().map(|source| &**source).collect();
+    change_libraries(core, worker, true, |libraries, engine, host| {
+        libraries.restore(engine, &sources, policy, host)
+    })
 }
 
 /// Writes a script's result as the reply of its command.

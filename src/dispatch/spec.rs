@@ -86,7 +86,7 @@ pub const MAY_REPLICATE: u32 = 1 << 26;
 /// Allowed to a RESP2 client that has subscriptions. Never shown to clients.
 pub const FOR_SUBSCRIBERS: u32 = 1 << 25;
 /// Refused, like writes, while data cannot be made to last (PING). Never shown to clients.
-pub const TELLS_HEALTH: u32 = 1 << 26;
+pub const TELLS_HEALTH: u32 = 1 << 27;
 
 bits! { u32, CATEGORY_NAMES:
     /// Keys in general.

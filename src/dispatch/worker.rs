@@ -7,6 +7,7 @@ use crate::config::values::Events;
 use crate::dispatch::core::Core;
 use crate::dispatch::evict::Evictor;
 use crate::script::engine::Engine;
+use crate::script::library::FunctionEngine;
 use crate::util::rng::Rng;
 use crate::value::Limits;
 
@@ -27,6 +28,8 @@ pub struct Worker {
     pub rng: Rng,
     /// Runs Lua, once a script has come.
     pub engine: Option<Box<Engine>>,
+    /// Runs functions, once a library has come.
+    pub functions: Option<Box<FunctionEngine>>,
     /// Evicts keys, once memory has been full.
     pub evictor: Option<Box<Evictor>>,
     /// When values change their encoding.
@@ -43,6 +46,7 @@ impl Worker {
         let limits = config.limits();
         let mut worker = Worker {
             engine: None,
+            functions: None,
             evictor: None,
             id,
             limits,

@@ -169,7 +169,7 @@ pub fn stream(
     status.loaded[1].store(loader.loaded, Ordering::Release);
     tracing::info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loader.loaded, loader.expired);
     if !loader.libraries.is_empty() {
-        *world.persist.libraries.lock() = loader.libraries;
+        world.persist.set_libraries(loader.libraries);
     }
     Ok(())
 }
@@ -239,6 +239,7 @@ pub fn reload(
 
 /// Deletes everything, under all locks.
 pub fn empty(world: World<'_>, locks: &mut Locked<'_>) {
+    world.persist.set_libraries(Vec::new());
     let seed = world.keyspace.seed();
     locks.each(|_, shard| {
         for db in 0..shard.dbs.len() {

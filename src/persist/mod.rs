@@ -124,7 +124,7 @@ pub struct Persist {
     /// The data was emptied: the file on disk should say so soon.
     flushed: AtomicBool,
     /// The sources of the function libraries, kept by FUNCTION for the files that are written.
-    pub libraries: Mutex<Vec<Arc<[u8]>>>,
+    libraries: Mutex<Vec<Arc<[u8]>>>,
     jobs: Sender<Job>,
     receiver: Mutex<Option<Receiver<Job>>>,
     /// SHUTDOWN or a signal has done its work: the process may end.
@@ -166,6 +166,16 @@ impl Persist {
             ended: tokio::sync::Notify::new(),
             ending: false.into(),
         }
+    }
+
+    /// The sources of the function libraries.
+    pub fn libraries(&self) -> Vec<Arc<[u8]>> {
+        self.libraries.lock().clone()
+    }
+
+    /// Says what the function libraries are from now on. The caller holds all locks, as whoever takes a snapshot does.
+    pub fn set_libraries(&self, sources: Vec<Arc<[u8]>>) {
+        *self.libraries.lock() = sources;
     }
 
     /// The background task under way.

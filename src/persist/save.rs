@@ -54,7 +54,13 @@ impl Output {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn create(world: World<'_>, path: &Path, version: u16, aof_base: bool) -> io::Result<Output> {
+    pub fn create(
+        world: World<'_>,
+        path: &Path,
+        version: u16,
+        aof_base: bool,
+        libraries: &[Arc<[u8]>],
+    ) -> io::Result<Output> {
         let config = world.config.load();
         let mut output = Output {
             file: world.persist.disk.create(path)?,
@@ -72,7 +78,7 @@ impl Output {
             aof_base,
         };
         file::begin(&mut encoder, &preamble);
-        for source in world.persist.libraries.lock().iter() {
+        for source in libraries {
             encoder.function(source);
         }
         output.write(&encoder.out)?;
@@ -135,7 +141,7 @@ pub fn write(
     to: &Path,
     aof_base: bool,
 ) -> io::Result<u64> {
-    let mut output = Output::create(world, from, snapshot.version(), aof_base);
+    let mut output = Output::create(world, from, snapshot.version(), aof_base, snapshot.libraries());
     let walked = snapshot.walk(world.keyspace, |bytes| match &mut output {
         Ok(output) => output.write(bytes),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -169,6 +175,7 @@ fn begin(world: World<'_>) -> Snapshot {
     let mut locks = world.keyspace.locked_all();
     let mut snapshot = snapshot::begin(&mut locks, options);
     snapshot.remember_changes(world.changes());
+    snapshot.remember_libraries(world.persist.libraries());
     *world.persist.stopper.lock() = Some(snapshot.stopper());
     snapshot
 }
@@ -247,7 +254,8 @@ pub fn now(world: World<'_>) -> Option<io::Result<()>> {
 pub fn under_locks(world: World<'_>, locks: &mut Locked<'_>) -> io::Result<()> {
     let config = world.config.load();
     let (from, to) = (temporary(&config), config.dir.join(&config.dbfilename));
-    let open = |version| Output::create(world, &from, version, false);
+    let libraries = world.persist.libraries();
+    let open = |version| Output::create(world, &from, version, false, &libraries);
     let written = snapshot::at_once(locks, options(&config, world.now_s()), open).and_then(Output::finish);
     publish(&*world.persist.disk, written, &from, &to)?;
     note_saved(world, world.changes());

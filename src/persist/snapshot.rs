@@ -157,6 +157,7 @@ pub struct Snapshot {
     parity: bool,
     version: u16,
     changes: u64,
+    libraries: Vec<Arc<[u8]>>,
 }
 
 /// Sizes of the databases, and whether hash fields may expire.
@@ -193,7 +194,7 @@ pub fn begin(locks: &mut Locked<'_>, options: Options) -> Snapshot {
             db.was = i;
         }
     });
-    Snapshot { shared, parity, version, changes: 0 }
+    Snapshot { shared, parity, version, changes: 0, libraries: Vec::new() }
 }
 
 impl Snapshot {
@@ -205,6 +206,16 @@ impl Snapshot {
     /// Notes the count of changes at its moment.
     pub fn remember_changes(&mut self, changes: u64) {
         self.changes = changes;
+    }
+
+    /// Notes the function libraries at its moment.
+    pub fn remember_libraries(&mut self, libraries: Vec<Arc<[u8]>>) {
+        self.libraries = libraries;
+    }
+
+    /// The function libraries at its moment.
+    pub fn libraries(&self) -> &[Arc<[u8]>] {
+        &self.libraries
     }
 
     /// The count of changes at its moment.

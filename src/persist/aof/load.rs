@@ -334,7 +334,7 @@ pub fn open(world: World<'_>) -> io::Result<()> {
         let temporary = names.temporary_base();
         let options = save::options(&config, world.now_s());
         let output = snapshot::at_once(&mut locks, options, |version| {
-            save::Output::create(world, &temporary, version, true)
+            save::Output::create(world, &temporary, version, true, &world.persist.libraries())
         })?;
         output.finish()?;
         disk.publish(&temporary, &names.path(&part.name))?;

@@ -111,7 +111,8 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
     };
     let options = save::options(&config, world.now_s());
     let mut locks = world.keyspace.locked_all();
-    let snapshot = snapshot::begin(&mut locks, options);
+    let mut snapshot = snapshot::begin(&mut locks, options);
+    snapshot.remember_libraries(world.persist.libraries());
     match (state, file) {
         (State::Waiting, file) => {
             let mut writer = aof.writer.lock();

@@ -5,7 +5,7 @@ use crate::ds::intset::Intset;
 use crate::ds::listpack::Listpack;
 use crate::ds::quicklist::Quicklist;
 use crate::persist::rdb::source::Source;
-use crate::persist::rdb::{Bad, encode, kind, old};
+use crate::persist::rdb::{Bad, encode, kind, old, op};
 use crate::util::hash::Seed;
 use crate::value::hash::Hash;
 use crate::value::list::End;
@@ -45,6 +45,26 @@ pub fn payload(mut bytes: &[u8], making: &Making) -> Result<Decoded, Bad> {
 /// Takes DUMP's footer off, if it is right.
 pub fn unseal(sealed: &[u8]) -> Option<&[u8]> {
     encode::unseal(sealed)
+}
+
+/// Reads the function libraries of an unsealed payload.
+///
+/// # Errors
+/// What is wrong with it, for the client.
+pub fn functions(body: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let mut input = body;
+    let mut source = Source::new(&mut input);
+    let mut sources = Vec::new();
+    while !source.at_end().unwrap_or(true) {
+        match source.byte() {
+            Ok(op::FUNCTION) => {
+                sources.push(source.string().map_err(|_| "failed loading the given functions payload")?);
+            }
+            Ok(op::FUNCTION_EARLY) => return Err("Pre-GA function format not supported"),
+            _ => return Err("given type is not a function"),
+        }
+    }
+    Ok(sources)
 }
 
 /// Reads a value of a type.

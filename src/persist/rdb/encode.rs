@@ -152,6 +152,12 @@ impl Encoder {
         self.string(source);
     }
 
+    /// The payload of FUNCTION DUMP: function libraries, with the footer that [`unseal`] checks.
+    pub fn dump_functions<'s>(mut self, sources: impl Iterator<Item = &'s [u8]>) -> Vec<u8> {
+        sources.for_each(|source| self.function(source));
+        seal(self.out, self.version)
+    }
+
     /// A key with its value.
     pub fn record(&mut self, key: &[u8], view: &View<'_, Value>, expire: Option<u64>, usage: Usage) {
         if let Some(at) = expire {
