@@ -114,6 +114,7 @@ impl Server {
         }
         reaper::start(&self.core)?;
         upkeep::start(&self.core, self.threads, Rng::from_os()?)?;
+        self.core.stats.startup_bytes.store(crate::ALLOCATOR.used() as u64, Ordering::Relaxed);
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
         let (open, gate) = tokio::sync::watch::channel(false);

@@ -4,9 +4,8 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use crate::commands::prelude::*;
+use crate::commands::{info_keyspace, info_memory, info_stats};
 use crate::config::REDIS_VERSION;
-use crate::keyspace::Keyspace;
-use crate::util::number::human_bytes;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -30,43 +29,57 @@ pub const COMMANDS: &[Command] = &[
         "Gets the unix time in seconds, and the microseconds within the second.",
         "",
     ),
-    Command::new("lolwut", lolwut).arity(-1).flags(READONLY | FAST).doc(
-        "server",
-        "5.0.0",
-        "",
-        "Shows the version, and a little art.",
-        "[VERSION version:int]",
-    ),
 ];
 
-type Section = (&'static str, fn(&mut Ctx<'_>, &mut String) -> std::fmt::Result);
+type Section = (&'static str, When, fn(&mut Ctx<'_>, &mut String) -> std::fmt::Result);
+
+/// Who gets to see a section that is not asked for by its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Everybody.
+    Usual,
+    /// Who asks for `all` or `everything`.
+    All,
+    /// Nobody.
+    Named,
+}
 
 /// The sections in the order in which INFO prints them.
 const SECTIONS: &[Section] = &[
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Persistence", persistence),
-    ("Stats", stats),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Commandstats", commandstats),
-    ("Errorstats", errorstats),
-    ("Cluster", cluster),
-    ("Keyspace", keyspace),
+    ("Server", When::Usual, server),
+    ("Clients", When::Usual, clients),
+    ("Memory", When::Usual, info_memory::memory),
+    ("Persistence", When::Usual, persistence),
+    ("Threads", When::Usual, info_stats::threads),
+    ("Stats", When::Usual, info_stats::stats),
+    ("Replication", When::Usual, replication),
+    ("CPU", When::Usual, info_stats::cpu),
+    ("Modules", When::Usual, modules),
+    ("Commandstats", When::All, info_stats::commandstats),
+    ("Errorstats", When::Usual, info_stats::errorstats),
+    ("Latencystats", When::All, info_stats::latencystats),
+    ("Cluster", When::Usual, cluster),
+    ("Keyspace", When::Usual, info_keyspace::keyspace),
+    ("Keysizes", When::All, info_keyspace::keysizes),
+    ("Debug", When::Named, info_stats::debug),
 ];
-
-/// Sections that only `all`, `everything` or their own name show.
-const EXTRA: &[&str] = &["Commandstats", "Latencystats"];
 
 fn info(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let asked: Vec<String> =
         args.take_rest().iter().map(|a| String::from_utf8_lossy(a).to_ascii_lowercase()).collect();
     let has = |names: &[&str]| asked.iter().any(|a| names.contains(&a.as_str()));
+    let (usual, all) = (asked.is_empty() || has(&["default"]), has(&["all", "everything"]));
     let mut text = String::new();
-    for (name, write) in SECTIONS {
-        let usual = (asked.is_empty() || has(&["default"])) && !EXTRA.contains(name);
-        if usual || has(&["all", "everything"]) || asked.contains(&name.to_ascii_lowercase()) {
+    for (name, when, write) in SECTIONS {
+        let lower = name.to_ascii_lowercase();
+        let named = asked.contains(&lower) || (lower == "modules" && has(&["module_list"]));
+        let shown = match when {
+            When::Usual => usual || all,
+            // Distributions that take a walk through all keys are left out where nobody asked for them.
+            When::All => all && (lower != "keysizes" || info_keyspace::is_small(ctx)),
+            When::Named => false,
+        };
+        if shown || named {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
@@ -85,29 +98,60 @@ macro_rules! lines {
     }};
 }
 
+pub(super) use lines;
+
 fn server(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    let uptime = (ctx.core.clock.monotonic_us().saturating_sub(ctx.core.started_us)) / 1_000_000;
+    let core = ctx.core;
+    let uptime = (core.clock.monotonic_us().saturating_sub(core.started_us)) / 1_000_000;
     let config = ctx.config();
+    let shown = |path: std::io::Result<std::path::PathBuf>| path.unwrap_or_default().display().to_string();
+    let file = core.config_file.as_ref().map_or_else(String::new, |path| shown(std::path::absolute(path)));
+    let system = rustix::system::uname();
+    let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     lines!(text,
         "redis_version": REDIS_VERSION,
         "redis_git_sha1": "00000000",
         "redis_git_dirty": 0,
+        "redis_build_id": concat!("peregrine-", env!("CARGO_PKG_VERSION")),
         "peregrine_version": env!("CARGO_PKG_VERSION"),
         "redis_mode": "standalone",
-        "os": std::env::consts::OS,
+        "os": format_args!("{} {} {}", word(system.sysname()), word(system.release()), word(system.machine())),
         "arch_bits": usize::BITS,
+        "monotonic_clock": "POSIX clock_gettime",
         "multiplexing_api": "epoll",
+        "atomicvar_api": "rust",
+        "gcc_version": "0.0.0",
         "process_id": std::process::id(),
-        "run_id": ctx.core.run_id,
-        "tcp_port": config.port,
-        "server_time_usec": ctx.core.clock.now_us(),
+        "process_supervised": "no",
+        "run_id": core.run_id,
+        "tcp_port": if config.port > 0 { config.port } else { config.tls_port },
+        "server_time_usec": core.clock.now_us(),
         "uptime_in_seconds": uptime,
         "uptime_in_days": uptime / 86_400,
         "hz": config.hz,
         "configured_hz": config.hz,
         "lru_clock": ctx.worker.lru_clock(),
-        "io_threads_active": u8::from(ctx.core.clients.threads() > 1),
-    )
+        "executable": shown(std::env::current_exe()),
+        "config_file": file,
+        "io_threads_active": u8::from(core.clients.threads() > 1),
+    )?;
+    listeners(config, text)
+}
+
+/// Where clients can connect, a line for each kind of socket.
+fn listeners(config: &crate::config::Config, text: &mut String) -> std::fmt::Result {
+    let binds: String = config.bind.0.iter().map(|address| format!(",bind={}", &**address)).collect();
+    let mut found = Vec::new();
+    if config.port > 0 {
+        found.push(format!("name=tcp{binds},port={}", config.port));
+    }
+    if !config.unixsocket.is_empty() {
+        found.push(format!("name=unix,bind={}", &*config.unixsocket));
+    }
+    if config.tls_port > 0 {
+        found.push(format!("name=tls{binds},port={}", config.tls_port));
+    }
+    found.iter().enumerate().try_for_each(|(n, line)| write!(text, "listener{n}:{line}\r\n"))
 }
 
 fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
@@ -142,52 +186,11 @@ fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     )
 }
 
-fn memory(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    let used = crate::ALLOCATOR.used() as u64;
-    let config = ctx.config();
-    lines!(text,
-        "used_memory": used,
-        "used_memory_human": human_bytes(used),
-        "maxmemory": config.maxmemory,
-        "maxmemory_human": human_bytes(config.maxmemory),
-        "maxmemory_policy": String::from_utf8_lossy(&config.get(&[b"maxmemory-policy"]).remove(0).1),
-        "mem_allocator": "jemalloc-5.3.0",
-        "lazyfree_pending_objects": ctx.core.reaper.pending.load(Ordering::Acquire),
-        "lazyfreed_objects": ctx.core.reaper.done.load(Ordering::Acquire),
-    )
-}
-
 fn persistence(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     for (name, value) in crate::persist::info::lines(ctx.core.world(), ctx.core.is_loading()) {
         write!(text, "{name}:{value}\r\n")?;
     }
     Ok(())
-}
-
-fn stats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    let s = &ctx.core.stats;
-    lines!(text,
-        "total_connections_received": s.connections.load(Ordering::Relaxed),
-        "total_commands_processed": s.sum(|t| &t.processed),
-        "instantaneous_ops_per_sec": 0,
-        "total_net_input_bytes": s.sum(|t| &t.bytes_in),
-        "total_net_output_bytes": s.sum(|t| &t.bytes_out),
-        "rejected_connections": s.rejected_connections.load(Ordering::Relaxed),
-        "expired_subkeys": s.sum(|t| &t.expired_fields),
-        "expired_keys": s.sum(|t| &t.expired),
-        "expired_stale_perc": format_args!("{:.2}", ctx.core.upkeep.stale_ppm.load(Ordering::Relaxed) as f64 / 10_000.0),
-        "expired_time_cap_reached_count": ctx.core.upkeep.capped.load(Ordering::Relaxed),
-        "evicted_keys": s.sum(|t| &t.evicted),
-        "evicted_clients": 0,
-        "keyspace_hits": s.sum(|t| &t.hits),
-        "keyspace_misses": s.sum(|t| &t.misses),
-        "pubsub_channels": ctx.core.pubsub.distinct(crate::pubsub::Space::Channel),
-        "pubsub_patterns": ctx.core.pubsub.distinct(crate::pubsub::Space::Pattern),
-        "pubsubshard_channels": ctx.core.pubsub.distinct(crate::pubsub::Space::Shard),
-        "total_error_replies": s.sum(|t| &t.errors),
-        "total_reads_processed": s.sum(|t| &t.socket_calls[0]),
-        "total_writes_processed": s.sum(|t| &t.socket_calls[1]),
-    )
 }
 
 fn replication(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
@@ -206,37 +209,8 @@ fn replication(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     )
 }
 
-fn cpu(_: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    let clock = |id| {
-        let t = rustix::time::clock_gettime(id);
-        t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
-    };
-    lines!(text, "used_cpu_user": format!("{:.6}", clock(rustix::time::ClockId::ProcessCPUTime)))
-}
-
-fn commandstats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    for entry in ctx.core.table.entries() {
-        let sum = |f: fn(&crate::stats::CommandStats) -> &crate::stats::Counter| -> u64 {
-            ctx.core.stats.threads.iter().map(|t| f(&t.commands[entry.id]).get()).sum()
-        };
-        let (calls, usec) = (sum(|c| &c.calls), sum(|c| &c.nanos) / 1000);
-        let (rejected, failed) = (sum(|c| &c.rejected), sum(|c| &c.failed));
-        if calls + rejected + failed > 0 {
-            let per_call = if calls > 0 { usec as f64 / calls as f64 } else { 0.0 };
-            write!(
-                text,
-                "cmdstat_{}:calls={calls},usec={usec},usec_per_call={per_call:.2},rejected_calls={rejected},failed_calls={failed}\r\n",
-                entry.name
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn errorstats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    for (code, n) in &*ctx.core.stats.errors.lock() {
-        write!(text, "errorstat_{code}:count={n}\r\n")?;
-    }
+/// There are none, and there is nothing to say.
+fn modules(_: &mut Ctx<'_>, _: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
@@ -244,31 +218,8 @@ fn cluster(_: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     lines!(text, "cluster_enabled": 0)
 }
 
-fn keyspace(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    let keyspace: &Keyspace = ctx.keyspace();
-    let mut totals = vec![(0usize, 0usize); keyspace.databases()];
-    for shard in 0..keyspace.shard_count() {
-        ctx.locks.with_shard(shard, |shard| {
-            for (total, db) in totals.iter_mut().zip(&shard.dbs) {
-                total.0 += db.table.len();
-                total.1 += db.expires;
-            }
-        });
-    }
-    for (i, (keys, expires)) in totals.iter().enumerate().filter(|(_, t)| t.0 > 0) {
-        write!(text, "db{i}:keys={keys},expires={expires},avg_ttl=0,subexpiry=0\r\n")?;
-    }
-    Ok(())
-}
-
 fn time(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let now = ctx.core.clock.now_us();
     out.bulks([(now / 1_000_000).to_string(), (now % 1_000_000).to_string()].into_iter());
-    Ok(())
-}
-
-fn lolwut(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let art = format!("    __\n ~=( o\\__\n    \\___/~>\nPeregrine ver. {REDIS_VERSION}\n");
-    out.verbatim("txt", art.as_bytes());
     Ok(())
 }

@@ -20,9 +20,14 @@ pub mod hash_expire;
 pub mod hashes;
 pub mod hll;
 pub mod info;
+mod info_keyspace;
+mod info_memory;
+mod info_stats;
 pub mod keys;
+pub mod latency;
 pub mod lists;
 pub mod lists_blocking;
+pub mod lolwut;
 pub mod memory;
 pub mod object;
 pub mod persistence;
@@ -64,8 +69,10 @@ pub const FAMILIES: &[&[Command]] = &[
     hll::COMMANDS,
     info::COMMANDS,
     keys::COMMANDS,
+    latency::COMMANDS,
     lists::COMMANDS,
     lists_blocking::COMMANDS,
+    lolwut::COMMANDS,
     memory::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,

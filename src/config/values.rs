@@ -409,6 +409,16 @@ impl Field for Primary {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Percentiles(pub Vec<f64>);
 
+impl Percentiles {
+    /// Each with its text: at most six decimals, no zeros at the end.
+    pub fn named(&self) -> impl Iterator<Item = (String, f64)> {
+        self.0.iter().map(|percentile| {
+            let text = format!("{percentile:.6}");
+            (text.trim_end_matches('0').trim_end_matches('.').to_owned(), *percentile)
+        })
+    }
+}
+
 impl Field for Percentiles {
     type Rule = ();
     const SEVERAL: bool = true;
@@ -431,10 +441,7 @@ impl Field for Percentiles {
     }
 
     fn print(&self, (): &()) -> Vec<u8> {
-        joined(self.0.iter().map(|percentile| {
-            let text = format!("{percentile:.6}");
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }))
+        joined(self.named().map(|(text, _)| text))
     }
 
     fn lines(&self, _: &Self, (): &()) -> Vec<Line> {

@@ -11,6 +11,7 @@ use crate::dispatch::access::kind_of;
 use crate::dispatch::call::{Outcome, Shards};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode, Wait};
+use crate::error::Error;
 use crate::keyspace::Locked;
 use crate::keyspace::claim::Claim;
 use crate::keyspace::waiter::Waiter;
@@ -95,6 +96,18 @@ pub fn give_up(core: &Core, blocked: &Blocked) -> bool {
     delist(core, waiter);
     forget(core, waiter);
     true
+}
+
+/// Counts the command of a wait that ended without success, as a call of the thread that it waited on.
+pub fn count(core: &Core, thread: usize, blocked: &Blocked, error: Option<&Error>) {
+    let argv: Vec<&[u8]> = blocked.waiter.argv.iter().map(|a| &**a).collect();
+    let Ok(entry) = core.table.resolve(&argv) else { return };
+    let stats = &core.stats.threads[thread].commands[entry.id];
+    stats.ran(0, core.config.load().latency_tracking);
+    if let Some(error) = error {
+        stats.failed.add(1);
+        core.stats.error(thread, error.code());
+    }
 }
 
 /// Strikes an answered waiter off the lists of all its keys. Takes the locks one by one: call it holding none.

@@ -261,10 +261,12 @@ impl<'a> Ctx<'a> {
         self.worker.stamp_us = self.core.clock.monotonic_us();
         let took_us = self.worker.stamp_us.saturating_sub(began);
         let stats = &self.stats.commands[entry.id];
-        self.stats.processed.add(1);
-        if self.wait.is_none() {
-            stats.calls.add(1);
-            stats.nanos.add(took_us.saturating_mul(1000));
+        let counted = self.mode != Mode::Replay;
+        if counted {
+            self.stats.processed.add(1);
+            if self.wait.is_none() {
+                stats.ran(took_us, self.worker.config.latency_tracking);
+            }
         }
         observe::after(self, argv, took_us);
         let instead = self.fx.instead.take();
@@ -274,8 +276,10 @@ impl<'a> Ctx<'a> {
         if let Err(error) = &result {
             out.truncate(start);
             out.error(error);
-            stats.failed.add(1);
-            self.core.stats.error(self.worker.id, error.code());
+            if counted {
+                stats.failed.add(1);
+                self.core.stats.error(self.worker.id, error.code());
+            }
         }
         result.is_ok()
     }

@@ -13,6 +13,7 @@ use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
 use crate::dispatch::worker::Worker;
 use crate::keyspace::evict::{self, Candidates, Moment};
+use crate::stats::latency::Event;
 
 /// What a thread keeps to evict with.
 #[derive(Debug)]
@@ -99,6 +100,16 @@ fn evict(core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, limit: usize
         }
     };
     worker.evictor = Some(evictor);
+    let took = core.clock.monotonic_us().saturating_sub(began);
+    core.stats.latency.record(
+        worker.config.latency_monitor_threshold,
+        Event::EvictionCycle,
+        worker.now_ms,
+        took,
+    );
+    if outcome == Room::Later {
+        core.stats.eviction_micros.fetch_add(took, Ordering::Relaxed);
+    }
     outcome
 }
 

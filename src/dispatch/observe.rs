@@ -6,8 +6,9 @@ use bytes::Bytes;
 use crate::client::Session;
 use crate::client::registry::UNIX_SOCKET;
 use crate::dispatch::ctx::{Ctx, Mode};
-use crate::dispatch::spec::{ADMIN, SCRIPTING, SKIP_MONITOR, SKIP_SLOWLOG};
+use crate::dispatch::spec::{ADMIN, FAST, SCRIPTING, SKIP_MONITOR, SKIP_SLOWLOG};
 use crate::dispatch::table::Entry;
+use crate::stats::latency::Event;
 use crate::util::quote::quoted;
 
 /// What takes the place of a secret.
@@ -29,6 +30,7 @@ pub(crate) fn after(ctx: &Ctx<'_>, argv: &[&[u8]], took_us: u64) {
     if ctx.mode == Mode::Replay {
         return;
     }
+    watch(ctx, took_us);
     let slower_than = ctx.worker.config.slowlog_log_slower_than;
     let slow = u64::try_from(slower_than).is_ok_and(|limit| took_us >= limit);
     if slow && ctx.wait.is_none() {
@@ -38,6 +40,15 @@ pub(crate) fn after(ctx: &Ctx<'_>, argv: &[&[u8]], took_us: u64) {
     if ctx.core.clients.monitors.count() > 0 && ctx.entry.row.flags & quiet == 0 && ctx.mode != Mode::Serving
     {
         feed(ctx, argv);
+    }
+}
+
+/// Tells the latency monitor of a command that took too long.
+fn watch(ctx: &Ctx<'_>, took_us: u64) {
+    let threshold = ctx.worker.config.latency_monitor_threshold;
+    if threshold > 0 && ctx.wait.is_none() {
+        let event = if ctx.entry.row.is(FAST) { Event::FastCommand } else { Event::Command };
+        ctx.core.stats.latency.record(threshold, event, ctx.worker.now_ms, took_us);
     }
 }
 

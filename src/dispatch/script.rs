@@ -141,6 +141,7 @@ pub fn run(
             let mut caller = Caller::new(ctx, runs, argv, read_only);
             engine.run(script, keys, args, &mut caller, &mut sink);
             drop(caller);
+            ctx.stats.lua_bytes[0].set(engine.used_memory() as u64);
             ctx.worker.engine = Some(engine);
         }
         Runs::Function(found) => {
@@ -149,6 +150,7 @@ pub fn run(
             let mut caller = Caller::new(ctx, runs, argv, read_only);
             engine.run(&core.scripts.libraries, found, [keys, args], &mut caller, &mut sink);
             drop(caller);
+            ctx.stats.lua_bytes[1].set(engine.used_memory() as u64);
             ctx.worker.functions = Some(engine);
         }
     }

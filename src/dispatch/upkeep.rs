@@ -19,10 +19,15 @@ use crate::dispatch::ctx::Ctx;
 use crate::dispatch::evict;
 use crate::dispatch::worker::Worker;
 use crate::keyspace::expire::{self, Due, Looked};
+use crate::stats::latency;
+use crate::stats::rates::Totals;
+use crate::util::clock;
 use crate::util::rng::Rng;
 
 /// Fields of one hash that are removed at a time.
 const FIELDS: usize = 256;
+/// Counters are sampled no more often than this, in microseconds.
+const SAMPLE: u64 = 100_000;
 
 /// The background thread's bell and its counters.
 #[derive(Debug, Default)]
@@ -33,6 +38,8 @@ pub struct Upkeep {
     pub capped: AtomicU64,
     /// Of the keys with an expiry, how many are over and not removed, as a moving average: millionths.
     pub stale_ppm: AtomicU64,
+    /// Microseconds that sweeps took in all.
+    pub sweep_us: AtomicU64,
 }
 
 impl Upkeep {
@@ -64,8 +71,9 @@ pub fn start(core: &Arc<Core>, id: usize, rng: Rng) -> std::io::Result<()> {
 fn run(core: &Weak<Core>, id: usize, rng: Rng) {
     let Some(worker) = core.upgrade().map(|core| Worker::new(id, &core, rng)) else { return };
     let mut sweeper = Sweeper { worker, session: evict::nobody(), shard: 0, behind: false };
-    let mut last = 0;
+    let (mut last, mut sampled) = (0, 0);
     while let Some(core) = core.upgrade() {
+        let began = clock::thread_cpu_us();
         sweeper.worker.tick(&core);
         if core.is_loading() {
             core.upkeep.wait(Duration::from_millis(10));
@@ -79,11 +87,31 @@ fn run(core: &Weak<Core>, id: usize, rng: Rng) {
         if due && core.clients.pause.now(now / 1000).is_none() {
             last = now;
             sweeper.sweep(&core, period);
+            sweeper.swept(&core, began);
         }
+        if now.saturating_sub(sampled) >= SAMPLE {
+            sampled = now;
+            sample(&core, now);
+        }
+        core.stats.threads[id].turns.took(clock::thread_cpu_us().saturating_sub(began), 0);
         let took = core.clock.monotonic_us().saturating_sub(last);
         let rest = period.saturating_sub(took).clamp(1000, period);
         core.upkeep.wait(Duration::from_micros(rest));
     }
+}
+
+/// Takes note of the counters and of the memory in use, for INFO.
+fn sample(core: &Core, now_us: u64) {
+    let stats = &core.stats;
+    stats.rates.sample(Totals {
+        at_us: now_us,
+        commands: stats.sum(|t| &t.processed),
+        net: [stats.sum(|t| &t.bytes_in), stats.sum(|t| &t.bytes_out)],
+        replication: [0, 0],
+        turns: stats.sum(|t| &t.turns.count),
+        turns_us: stats.sum(|t| &t.turns.micros),
+    });
+    stats.peak.note(crate::ALLOCATOR.used() as u64, core.clock.now_us() / 1_000_000);
 }
 
 /// Removes what is over.
@@ -125,6 +153,14 @@ impl Sweeper {
             self.shard = (self.shard + 1) % shards;
         }
         self.note(core, seen, gone);
+    }
+
+    /// Counts a sweep before which the thread had used so much CPU time: waiting for a shard slows nobody down.
+    fn swept(&self, core: &Core, before: u64) {
+        let took = clock::thread_cpu_us().saturating_sub(before);
+        core.upkeep.sweep_us.fetch_add(took, Ordering::Relaxed);
+        let threshold = self.worker.config.latency_monitor_threshold;
+        core.stats.latency.record(threshold, latency::Event::ExpireCycle, self.worker.now_ms, took);
     }
 
     fn note(&self, core: &Core, seen: usize, gone: usize) {

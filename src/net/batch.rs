@@ -12,6 +12,7 @@ use crate::dispatch::call;
 use crate::dispatch::core::Core;
 use crate::dispatch::spec::{FOR_SUBSCRIBERS, PUBSUB};
 use crate::dispatch::table::Entry;
+use crate::dispatch::worker::Worker;
 use crate::error::Error;
 use crate::keyspace::Key;
 use crate::net::connection::{self, Conn, State};
@@ -51,9 +52,24 @@ struct Batch<'d> {
 
 /// Runs the complete requests at the start of `data`. Returns how many bytes of it are done with.
 pub fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
-    let core = &*thread.core;
     let worker = &mut *thread.worker.borrow_mut();
-    worker.tick(core);
+    worker.tick(&thread.core);
+    let (began, ran) = (worker.stamp_us, &thread.core.stats.threads[worker.id].processed);
+    let before = ran.get();
+    let fed = run_all(thread, conn, worker, state, data);
+    let turns = &thread.core.stats.threads[worker.id].turns;
+    turns.took(worker.stamp_us.saturating_sub(began), ran.get().saturating_sub(before));
+    fed
+}
+
+fn run_all(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    worker: &mut Worker,
+    state: &mut State,
+    data: &[u8],
+) -> (usize, Fed) {
+    let core = &*thread.core;
     let limits = Limits {
         max_bulk: worker.config.proto_max_bulk_len as i64,
         authenticated: state.session.authenticated,
@@ -178,7 +194,7 @@ enum Ran {
 fn run_one<'r>(
     thread: &Rc<Thread>,
     conn: &Rc<Conn>,
-    worker: &'r mut crate::dispatch::worker::Worker,
+    worker: &'r mut Worker,
     state: &'r mut State,
     argv: &'r [&'r [u8]],
     known: Option<(&'r Entry, Option<Key<'r>>)>,

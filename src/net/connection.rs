@@ -190,6 +190,7 @@ fn receive(
         state.input.extend_from_slice(data);
         let limit = thread.worker.borrow().config.client_query_buffer_limit;
         if state.input.len() > limit {
+            thread.core.stats.overflows[0].fetch_add(1, Ordering::Relaxed);
             return Err(io::Error::other("query buffer limit"));
         }
         return Ok(Poll::Ready(Fed::Nothing));
@@ -259,13 +260,14 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
     if !block::give_up(&thread.core, blocked) {
         return false;
     }
+    let error = (unblock == 2).then_some(error::UNBLOCKED);
+    block::count(&thread.core, thread.worker.borrow().id, blocked, error.as_ref());
     state.blocked = None;
     let proto = state.session.proto;
     let mut out = Reply::new(&mut state.output, proto);
-    if unblock == 2 {
-        out.error(&error::UNBLOCKED)
-    } else {
-        on_timeout.write(&mut out)
+    match error {
+        Some(error) => out.error(&error),
+        None => on_timeout.write(&mut out),
     }
     true
 }
@@ -354,14 +356,16 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     }
     let waiting = state.output.len() - state.sent;
     let limit = config.client_output_buffer_limit.of(client.kind() as u8);
-    if limit.hard > 0 && waiting as u64 > limit.hard {
-        state.killed = true;
-    }
+    let mut over = limit.hard > 0 && waiting as u64 > limit.hard;
     if limit.soft > 0 && waiting as u64 > limit.soft {
         let since = *state.soft_since.get_or_insert(now);
-        state.killed |= now.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);
+        over |= now.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);
     } else {
         state.soft_since = None;
+    }
+    if over && !state.killed {
+        thread.core.stats.overflows[1].fetch_add(1, Ordering::Relaxed);
+        state.killed = true;
     }
     // What is left of an incomplete request grows here; large ones are too rare to stay prepared for them.
     if state.input.is_empty() && state.input.capacity() > KEEP {

@@ -1,12 +1,17 @@
 //! How is the server doing? Counters that threads keep for themselves and that INFO adds up.
 
+pub mod errors;
+pub mod histogram;
+pub mod latency;
+pub mod rates;
 pub mod slowlog;
 
-use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::stats::errors::Errors;
+use crate::stats::histogram::{Distribution, Histogram};
+use crate::stats::rates::Rates;
 use crate::stats::slowlog::SlowLog;
 
 /// A counter that one thread writes and others may read.
@@ -22,6 +27,18 @@ impl Counter {
     /// The value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Raises it to `n` if it is below; only the owning thread may call this.
+    pub fn raise(&self, n: u64) {
+        if n > self.get() {
+            self.0.store(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes it a gauge; only the owning thread may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     /// Back to zero (CONFIG RESETSTAT).
@@ -41,6 +58,60 @@ pub struct CommandStats {
     pub rejected: Counter,
     /// Times it answered with an error.
     pub failed: Counter,
+    /// How long its calls took, once there was one while `latency-tracking` was on.
+    pub latency: OnceLock<Box<Histogram>>,
+}
+
+impl CommandStats {
+    /// Counts a call that took so many microseconds.
+    pub fn ran(&self, took_us: u64, tracked: bool) {
+        let nanos = took_us.saturating_mul(1000);
+        self.calls.add(1);
+        self.nanos.add(nanos);
+        if tracked {
+            self.latency.get_or_init(Box::default).record(nanos);
+        }
+    }
+
+    fn reset(&self) {
+        [&self.calls, &self.nanos, &self.rejected, &self.failed].into_iter().for_each(Counter::reset);
+        if let Some(latency) = self.latency.get() {
+            latency.reset();
+        }
+    }
+}
+
+/// How busy one thread is. A turn is a batch of requests of one client, or a round of the background's work.
+#[derive(Debug, Default)]
+pub struct Turns {
+    /// How many there were.
+    pub count: Counter,
+    /// Microseconds that they took in all.
+    pub micros: Counter,
+    /// The longest of them, in microseconds.
+    pub longest: Counter,
+    /// Microseconds that commands took.
+    pub command_micros: Counter,
+    /// The most commands that were run in one of them.
+    pub most_commands: Counter,
+}
+
+impl Turns {
+    /// Counts one of so many microseconds, in which so many commands ran.
+    pub fn took(&self, micros: u64, commands: u64) {
+        self.count.add(1);
+        self.micros.add(micros);
+        self.longest.raise(micros);
+        if commands > 0 {
+            self.command_micros.add(micros);
+            self.most_commands.raise(commands);
+        }
+    }
+
+    fn reset(&self) {
+        let all = [&self.count, &self.micros, &self.longest, &self.command_micros, &self.most_commands];
+        all.into_iter().for_each(Counter::reset);
+    }
 }
 
 /// The counters of one I/O thread.
@@ -70,6 +141,10 @@ pub struct ThreadStats {
     pub errors: Counter,
     /// Changes of data since the start.
     pub dirty: Counter,
+    /// How busy it is.
+    pub turns: Turns,
+    /// Bytes that its Lua interpreters hold: that of scripts, and that of functions.
+    pub lua_bytes: [Counter; 2],
 }
 
 impl ThreadStats {
@@ -87,6 +162,8 @@ impl ThreadStats {
             socket_calls: Default::default(),
             errors: Counter::default(),
             dirty: Counter::default(),
+            turns: Turns::default(),
+            lua_bytes: Default::default(),
         }
     }
 }
@@ -101,9 +178,23 @@ pub struct Stats {
     /// Connections refused at `maxclients`.
     pub rejected_connections: AtomicU64,
     /// Error replies by code.
-    pub errors: Mutex<BTreeMap<String, u64>>,
+    pub errors: Errors,
     /// Commands that took long.
     pub slow: SlowLog,
+    /// What took longer than it should.
+    pub latency: latency::Monitor,
+    /// What happens per second.
+    pub rates: Rates,
+    /// Microseconds spent on writing the append-only file.
+    pub aof_micros: AtomicU64,
+    /// Times that memory was over `maxmemory` when a command came and no key could go in time: microseconds in all.
+    pub eviction_micros: AtomicU64,
+    /// Clients that were closed because their requests, and their replies, outgrew their buffers.
+    pub overflows: [AtomicU64; 2],
+    /// Bytes that were in use when the server had started, before it had any data.
+    pub startup_bytes: AtomicU64,
+    /// The most memory that was ever in use, as far as anybody looked.
+    pub peak: Peak,
 }
 
 impl Stats {
@@ -113,26 +204,32 @@ impl Stats {
             threads: (0..threads).map(|_| ThreadStats::new(commands)).collect(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
-            errors: Mutex::default(),
+            errors: Errors::default(),
             slow: SlowLog::default(),
+            latency: latency::Monitor::default(),
+            rates: Rates::default(),
+            aof_micros: AtomicU64::new(0),
+            eviction_micros: AtomicU64::new(0),
+            overflows: Default::default(),
+            startup_bytes: AtomicU64::new(0),
+            peak: Peak::default(),
         }
     }
 
     /// Sets what CONFIG RESETSTAT sets back to zero.
     pub fn reset(&self) {
         for t in &self.threads {
-            for c in &t.commands {
-                for counter in [&c.calls, &c.nanos, &c.rejected, &c.failed] {
-                    counter.reset();
-                }
-            }
+            t.commands.iter().for_each(CommandStats::reset);
+            t.turns.reset();
             let counters = [&t.processed, &t.hits, &t.misses, &t.expired, &t.expired_fields, &t.evicted];
             counters.into_iter().chain([&t.bytes_in, &t.bytes_out, &t.errors]).for_each(Counter::reset);
             t.socket_calls.iter().for_each(Counter::reset);
         }
-        self.connections.store(0, Ordering::Relaxed);
-        self.rejected_connections.store(0, Ordering::Relaxed);
-        self.errors.lock().clear();
+        let shared = [&self.connections, &self.rejected_connections, &self.aof_micros, &self.eviction_micros];
+        shared.into_iter().chain(&self.overflows).for_each(|n| n.store(0, Ordering::Relaxed));
+        self.errors.reset();
+        self.rates.reset();
+        self.peak.reset();
     }
 
     /// The sum of one counter over all threads.
@@ -140,15 +237,38 @@ impl Stats {
         self.threads.iter().map(|t| counter(t).get()).sum()
     }
 
+    /// How long the calls of a command took, on all threads; `None` when there were none.
+    pub fn distribution(&self, command: usize) -> Option<Distribution> {
+        let mut of = self.threads.iter().filter_map(|t| t.commands.get(command)?.latency.get()).peekable();
+        of.peek()?;
+        let all = Distribution::of(of.map(|histogram| &**histogram));
+        (all.total > 0).then_some(all)
+    }
+
     /// Counts an error reply.
     pub fn error(&self, thread: usize, code: &str) {
         self.threads[thread].errors.add(1);
-        let mut errors = self.errors.lock();
-        if let Some(n) = errors.get_mut(code) {
-            *n += 1;
-        } else if errors.len() < 128 {
-            // A script can invent codes: new ones are no longer recorded before they fill the memory.
-            errors.insert(code.to_owned(), 1);
+        self.errors.count(code);
+    }
+}
+
+/// The most memory that was ever in use, and when.
+#[derive(Debug, Default)]
+pub struct Peak {
+    bytes: AtomicU64,
+    at: AtomicU64,
+}
+
+impl Peak {
+    /// Takes note of what is in use now. Returns the most, and the unix seconds at which it was.
+    pub fn note(&self, used: u64, now_s: u64) -> (u64, u64) {
+        if self.bytes.fetch_max(used, Ordering::AcqRel) < used {
+            self.at.store(now_s, Ordering::Release);
         }
+        (self.bytes.load(Ordering::Acquire), self.at.load(Ordering::Acquire))
+    }
+
+    fn reset(&self) {
+        self.bytes.store(0, Ordering::Release);
     }
 }

@@ -94,6 +94,12 @@ impl Clock for ManualClock {
     }
 }
 
+/// Microseconds of CPU time that this thread has used.
+pub fn thread_cpu_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
