@@ -125,6 +125,12 @@ texts! {
     EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
     /// A write over `maxmemory` that eviction could not make room for.
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// A write while fewer than `min-replicas-to-write` replicas follow.
+    NO_REPLICAS = "NOREPLICAS Not enough good replicas to write.";
+    /// A client's write on a replica.
+    READ_ONLY = "READONLY You can't write against a read only replica.";
+    /// A replica without its primary does not serve old data.
+    MASTER_DOWN = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     /// The dataset is being loaded.
     LOADING = "LOADING Redis is loading the dataset in memory";
     /// The client was unblocked by CLIENT UNBLOCK ... ERROR.

@@ -6,7 +6,7 @@
 //! request: socket > net::connection > net::batch (parse, look up, prefetch) > dispatch::call {gate > locks > handler}
 //!          > commands::f(ctx, args, out) > keyspace::shard > value > ds
 //! reply:   out: Reply > net::connection > socket                   (RESP2 or RESP3 is decided in resp::reply only)
-//! write:   ctx.changed / propagate_as > dispatch::block::settle > log::append > persist (append-only file)
+//! write:   ctx.changed / propagate_as > dispatch::block::settle > log::append > persist (append-only file), replication (replicas)
 //! ```
 //!
 //! # How it executes
@@ -43,7 +43,8 @@
 //! | [`keyspace`] | where does a key live? |
 //! | [`client`] | who is asking? |
 //! | [`pubsub`], [`stats`] | who hears a message; how is the server doing? |
-//! | `persist` | what survives? |
+//! | [`persist`] | what survives? |
+//! | [`replication`] | how do several servers hold the same data? |
 //! | [`script`] | what do Lua scripts see? |
 //! | [`dispatch`] | may this command run, and how? |
 //! | [`commands`] | what does each command do? One file per family, its table rows on top |
@@ -69,6 +70,7 @@ pub mod log;
 pub mod net;
 pub mod persist;
 pub mod pubsub;
+pub mod replication;
 pub mod resp;
 pub mod script;
 pub mod server;

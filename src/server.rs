@@ -19,6 +19,7 @@ use crate::commands::FAMILIES;
 use crate::config::file::Loaded;
 use crate::config::live::Live;
 use crate::config::{Config, REDIS_VERSION};
+use crate::dispatch::block;
 use crate::dispatch::boot;
 use crate::dispatch::core::Core;
 use crate::dispatch::reaper::{self, Reaper};
@@ -32,6 +33,7 @@ use crate::net::listener::{Accepted, Spread};
 use crate::net::thread::Thread;
 use crate::persist::{self, Persist};
 use crate::pubsub::PubSub;
+use crate::replication::{self, Replication};
 use crate::stats::Stats;
 use crate::util::clock::{Clock, SystemClock};
 use crate::util::hash::Seed;
@@ -81,6 +83,7 @@ impl Server {
             pubsub: PubSub::default(),
             log: Log::default(),
             persist: Persist::new(clock.now_us() / 1_000_000),
+            replication: Replication::default(),
             started_us: clock.monotonic_us(),
             clock,
             run_id: rng::hex_id()?,
@@ -93,6 +96,7 @@ impl Server {
             upkeep: Upkeep::default(),
             reaper: Reaper::default(),
         };
+        core.log.new_history(rng::hex_id()?.as_bytes().try_into().map_err(io::Error::other)?, false);
         Ok(Server { core: Arc::new(core), threads })
     }
 
@@ -153,6 +157,8 @@ impl Server {
             loop {
                 std::thread::sleep(Duration::from_millis(100));
                 persist::cron::tick(core.world());
+                replication::cron::tick(core.site());
+                block::answer_acks(&core);
             }
         })
     }

@@ -124,6 +124,10 @@ pub struct Client {
     pub blocked: AtomicU64,
     /// CLIENT UNBLOCK asked: 1 as if by timeout, 2 with an error.
     pub unblock: AtomicU8,
+    /// The stream's offset behind its last write.
+    pub written: AtomicU64,
+    /// The log's offset behind it.
+    pub logged: AtomicU64,
     /// A watched key changed; shared with the watchers' lists.
     pub dirty_cas: Arc<AtomicBool>,
     /// Names.
@@ -157,6 +161,8 @@ impl Client {
             redirect: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
             unblock: AtomicU8::new(0),
+            written: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
             dirty_cas: Arc::default(),
             labels: Mutex::default(),
         }
@@ -199,7 +205,7 @@ impl Client {
 pub struct Registry {
     clients: RwLock<BTreeMap<u64, Arc<Client>>>,
     next_id: AtomicU64,
-    mailboxes: Box<[Mailbox<Message>]>,
+    mailboxes: Arc<[Mailbox<Message>]>,
     /// Clients in blocking commands.
     pub blocked: AtomicUsize,
     /// Clients whose next command waits for the end of a pause.
@@ -260,6 +266,11 @@ impl Registry {
     /// The mailbox of a thread.
     pub fn mailbox(&self, thread: usize) -> &Mailbox<Message> {
         &self.mailboxes[thread]
+    }
+
+    /// The mailboxes of all threads, to keep.
+    pub fn mailboxes(&self) -> &Arc<[Mailbox<Message>]> {
+        &self.mailboxes
     }
 
     /// Number of threads.

@@ -194,19 +194,10 @@ fn persistence(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
 }
 
 fn replication(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    lines!(text,
-        "role": "master",
-        "connected_slaves": 0,
-        "master_failover_state": "no-failover",
-        "master_replid": ctx.core.run_id,
-        "master_replid2": "0000000000000000000000000000000000000000",
-        "master_repl_offset": 0,
-        "second_repl_offset": -1,
-        "repl_backlog_active": 0,
-        "repl_backlog_size": ctx.config().repl_backlog_size,
-        "repl_backlog_first_byte_offset": 0,
-        "repl_backlog_histlen": 0,
-    )
+    for (name, value) in crate::replication::info::lines(ctx.core.site(), ctx.worker.mono_ms) {
+        write!(text, "{name}:{value}\r\n")?;
+    }
+    Ok(())
 }
 
 /// There are none, and there is nothing to say.

@@ -45,9 +45,9 @@ fn traffic(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "instantaneous_input_repl_kbps": kilo(rates.replication[0]),
         "instantaneous_output_repl_kbps": kilo(rates.replication[1]),
         "rejected_connections": s.rejected_connections.load(Ordering::Relaxed),
-        "sync_full": 0,
-        "sync_partial_ok": 0,
-        "sync_partial_err": 0,
+        "sync_full": ctx.core.replication.syncs[0].load(Ordering::Relaxed),
+        "sync_partial_ok": ctx.core.replication.syncs[1].load(Ordering::Relaxed),
+        "sync_partial_err": ctx.core.replication.syncs[2].load(Ordering::Relaxed),
     )
 }
 

@@ -1,9 +1,17 @@
-//! What does a server without replicas or modules say when it is asked about them?
+//! How do servers become replicas, and clients wait for them?
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::client::registry::ClientType;
 use crate::commands::prelude::*;
-use crate::dispatch::ctx::OnTimeout;
-use crate::keyspace::waiter::Wish;
-use crate::value::Kind;
+use crate::dispatch::block;
+use crate::persist::aof;
+use crate::replication::{Goal, Hello, Phase, Replica, cron, replica_name, transfer};
+use crate::util::number;
+
+/// Longest address that a replica may say is its own.
+const LONGEST_ADDRESS: usize = 46;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -66,6 +74,22 @@ pub const COMMANDS: &[Command] = &[
         .flags(ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY)
         .doc("server", "3.0.0", "O(1)", "Configures the replication connection that it arrives on.", "")
         .syscmd(),
+    Command::new("sync", sync)
+        .arity(1)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI)
+        .lock(Lock::All)
+        .doc("server", "1.0.0", "", "Makes the connection a replica's, in the old manner.", ""),
+    Command::new("psync", psync)
+        .arity(-3)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING | NO_MULTI)
+        .lock(Lock::All)
+        .doc(
+            "server",
+            "2.8.0",
+            "",
+            "Makes the connection a replica's, which goes on where it was if it can.",
+            "replicationid:str offset:int",
+        ),
     Command::container("module", MODULE).doc(
         "server",
         "4.0.0",
@@ -111,39 +135,34 @@ const MODULE: &[Command] = &[
     ),
 ];
 
-/// A wish that no key fulfils: only the time ends the wait.
-const NEVER: Wish = Wish { kind: Kind::String, or_gone: false };
-
 fn wait(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let argv = args.argv();
     let replicas = args.int()?;
     let timeout = millis(args)?;
-    if replicas <= 0 {
-        out.int(0);
-    } else {
-        ctx.wait_for(argv, &[], NEVER, timeout, OnTimeout::Int(0), out);
-    }
+    let goal = goal(ctx, false, replicas, false);
+    ctx.wait_acknowledged(goal, timeout, out);
     Ok(())
 }
 
 fn waitaof(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let argv = args.argv();
     let local = args.int_in(0, 1, Error::new("ERR value is out of range, value must between 0 and 1"))?;
     let positive = Error::new("ERR value is out of range, must be positive");
     let replicas = args.int_in(0, i64::MAX, positive)?;
     let timeout = millis(args)?;
-    if local > 0 && !ctx.core.log.is_enabled() {
+    if local > 0 && ctx.core.persist.aof.state() == aof::State::Off {
         return Err(Error::new(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
         ));
     }
-    if replicas == 0 {
-        // Replies to writes are held back until the log is as safe as the settings ask.
-        OnTimeout::Ints(local, 0).write(out);
-    } else {
-        ctx.wait_for(argv, &[], NEVER, timeout, OnTimeout::Ints(local, 0), out);
-    }
+    let goal = goal(ctx, local > 0, replicas, true);
+    ctx.wait_acknowledged(goal, timeout, out);
     Ok(())
+}
+
+/// What acknowledges the client's last write.
+fn goal(ctx: &Ctx<'_>, local: bool, replicas: i64, durable: bool) -> Goal {
+    let client = &ctx.session.client;
+    let (stream, log) = (client.written.load(Ordering::Acquire), client.logged.load(Ordering::Acquire));
+    Goal { stream, log, local, replicas: u64::try_from(replicas).unwrap_or(0), durable }
 }
 
 /// A time in milliseconds, 0 for ever.
@@ -152,11 +171,20 @@ fn millis(args: &mut Args<'_>) -> Result<u64> {
     u64::try_from(n).map_err(|_| Error::new("ERR timeout is negative"))
 }
 
-fn role(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+fn role(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let online: Vec<_> =
+        ctx.core.replication.all().into_iter().filter(|r| r.phase() == Phase::Online).collect();
     out.array(3);
     out.bulk(b"master");
-    out.int(0);
-    out.array(0);
+    out.int(ctx.core.log.mark().offset as i64);
+    out.array(online.len());
+    for replica in online {
+        let (address, port) = replica.address();
+        out.array(3);
+        out.bulk(address.as_bytes());
+        out.bulk(port.to_string().as_bytes());
+        out.bulk(replica.acked[0].load(Ordering::Acquire).to_string().as_bytes());
+    }
     Ok(())
 }
 
@@ -198,11 +226,131 @@ fn failover(_: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
     }))
 }
 
-fn replconf(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+/// The connection's replica, which begins to be one by introducing itself.
+fn replica(ctx: &Ctx<'_>) -> Arc<Replica> {
+    ctx.core.replication.greet(&ctx.session.client, ctx.core.clients.mailboxes())
+}
+
+fn replconf(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     if args.left() % 2 == 1 {
         return Err(error::SYNTAX);
     }
+    let mut ack: [Option<u64>; 2] = [None; 2];
+    while args.left() > 0 {
+        let name = String::from_utf8_lossy(args.next()?).to_ascii_lowercase();
+        let value = args.next()?;
+        match name.as_str() {
+            "listening-port" => {
+                let port = number::parse_i64(value).ok_or(error::NOT_INTEGER)?;
+                replica(ctx).hello.lock().port = u16::try_from(port).unwrap_or(0);
+            }
+            "ip-address" => {
+                if value.len() > LONGEST_ADDRESS {
+                    return Err(Error::text(format!(
+                        "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                        value.len()
+                    )));
+                }
+                replica(ctx).hello.lock().address = String::from_utf8_lossy(value).into_owned();
+            }
+            "capa" => {
+                let replica = replica(ctx);
+                let mut hello = replica.hello.lock();
+                hello.eof |= value.eq_ignore_ascii_case(b"eof");
+                hello.psync2 |= value.eq_ignore_ascii_case(b"psync2");
+            }
+            "ack" | "fack" => {
+                let offset = number::parse_i64(value).and_then(|n| u64::try_from(n).ok());
+                ack[usize::from(name == "fack")] = Some(offset.unwrap_or(0));
+            }
+            "getack" => return Ok(()),
+            "rdb-only" => {
+                let on = number::parse_i64(value).ok_or(error::NOT_INTEGER)?;
+                replica(ctx).hello.lock().rdb_only = on == 1;
+            }
+            "rdb-filter-only" | "version" | "rdb-channel" | "main-ch-client-id" => {}
+            _ => {
+                return Err(Error::text(format!("ERR Unrecognized REPLCONF option: {name}")));
+            }
+        }
+    }
+    if ack != [None; 2] {
+        acknowledge(ctx, ack);
+        return Ok(());
+    }
     out.ok();
+    Ok(())
+}
+
+/// A replica says how far it has come, and how far on its disk.
+fn acknowledge(ctx: &Ctx<'_>, ack: [Option<u64>; 2]) {
+    let core = ctx.core;
+    let Some(replica) = core.replication.get(ctx.session.client.id) else { return };
+    if replica.phase() == Phase::Greeting {
+        return;
+    }
+    for (acked, offset) in replica.acked.iter().zip(ack) {
+        acked.fetch_max(offset.unwrap_or(0), Ordering::AcqRel);
+    }
+    replica.heard_ms.store(ctx.worker.mono_ms, Ordering::Release);
+    if replica.phase() == Phase::Online && !replica.ready.swap(true, Ordering::AcqRel) {
+        replica.wake();
+    }
+    block::answer_acks(core);
+}
+
+fn sync(ctx: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+    if ctx.session.client.kind() == ClientType::Replica {
+        return Ok(());
+    }
+    let replica = replica(ctx);
+    *replica.hello.lock() = Hello { legacy: true, ..Hello::default() };
+    full_sync(ctx, &replica)
+}
+
+fn psync(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    if ctx.session.client.kind() == ClientType::Replica {
+        return Ok(());
+    }
+    let (id, offset) = (args.next()?, args.int()?);
+    let replica = replica(ctx);
+    let log = &ctx.core.log;
+    // A replica asks for the first byte that it does not have.
+    let behind = u64::try_from(offset).ok().filter(|n| *n > 0);
+    let behind = behind.and_then(|next| log.resume(&replica.feed, id, next - 1));
+    let Some(behind) = behind else {
+        let counts = &ctx.core.replication.syncs;
+        counts[2].fetch_add(u64::from(id != b"?"), Ordering::AcqRel);
+        return full_sync(ctx, &replica);
+    };
+    ctx.core.replication.syncs[1].fetch_add(1, Ordering::AcqRel);
+    ctx.core.replication.enlist(&replica, ctx.worker.mono_ms);
+    replica.enter(Phase::Online);
+    replica.ready.store(true, Ordering::Release);
+    let id = String::from_utf8_lossy(&log.mark().id).into_owned();
+    out.simple(&if replica.hello.lock().psync2 { format!("CONTINUE {id}") } else { "CONTINUE".to_owned() });
+    tracing::info!(
+        "Partial resynchronization request from {} accepted. Sending {behind} bytes of backlog starting from offset {offset}.",
+        replica_name(&replica)
+    );
+    Ok(())
+}
+
+/// Puts a replica in line for a snapshot, which begins now if it can.
+fn full_sync(ctx: &mut Ctx<'_>, replica: &Replica) -> Result {
+    let core = ctx.core;
+    tracing::info!("Replica {} asks for synchronization", replica_name(replica));
+    core.replication.enlist(replica, ctx.worker.mono_ms);
+    if !core.log.is_streaming() {
+        let id = crate::util::rng::hex_id().map_err(|_| Error::new("ERR no randomness"))?;
+        core.log.new_history(id.as_bytes().try_into().unwrap_or([b'0'; 40]), false);
+        core.log.open_stream(ctx.config().repl_backlog_size);
+    }
+    if cron::starts_now(core.site(), ctx.worker.mono_ms)
+        && let Err(error) = transfer::begin(core.site(), &mut ctx.locks)
+    {
+        tracing::warn!("Can't begin a snapshot for replicas: {error}");
+    }
     Ok(())
 }
 

@@ -10,11 +10,13 @@ use crate::client::registry::BLOCKED;
 use crate::dispatch::access::kind_of;
 use crate::dispatch::call::{Outcome, Shards};
 use crate::dispatch::core::Core;
-use crate::dispatch::ctx::{Blocked, Ctx, Mode, Wait};
+use crate::dispatch::ctx::{Blocked, Ctx, Mode, OnTimeout, Until, Wait};
 use crate::error::Error;
 use crate::keyspace::Locked;
 use crate::keyspace::claim::Claim;
 use crate::keyspace::waiter::Waiter;
+use crate::log::entry::encode_command;
+use crate::replication::{AckWait, Goal};
 use crate::resp::reply::Reply;
 
 /// Settles a unit of work under its locks.
@@ -33,10 +35,12 @@ pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
         ctx.core.free_later(garbage);
     }
     if let Some(wait) = ctx.wait.take() {
-        let until_freed = wait.until_freed;
+        let until = wait.until;
         let blocked = enlist(ctx, wait);
-        if until_freed {
-            ctx.core.reaper.tell(blocked.waiter.clone());
+        match until {
+            Until::Ready => {}
+            Until::Freed => ctx.core.reaper.tell(blocked.waiter.clone()),
+            Until::Acknowledged(goal) => ask_replicas(ctx.core, blocked.waiter.clone(), goal),
         }
         outcome.blocked = Some(blocked);
     }
@@ -53,7 +57,11 @@ fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
         ctx.publish_events();
     }
     if !ctx.fx.log.is_empty() {
-        outcome.logged = ctx.core.log.append(&ctx.fx.log).log;
+        let ends = ctx.core.log.append(&ctx.fx.log);
+        outcome.logged = ends.log;
+        ctx.session.client.logged.store(ends.log, Ordering::Release);
+        ctx.session.client.written.store(ends.stream, Ordering::Release);
+        ctx.core.replication.wake();
         ctx.fx.log.clear();
     }
 }
@@ -115,6 +123,34 @@ pub fn delist(core: &Core, waiter: &Arc<Waiter>) {
     for name in &waiter.keys {
         let key = core.keyspace.key(name);
         core.keyspace.lock_one(usize::from(key.shard)).db(waiter.db).waiters.drop_waiter(name, waiter);
+    }
+}
+
+/// Waits for replicas to acknowledge, and asks them to.
+fn ask_replicas(core: &Core, waiter: Arc<Waiter>, goal: Goal) {
+    core.replication.waits.lock().push(AckWait { waiter, goal });
+    if goal.replicas > 0 {
+        core.log.tell_replicas(&encode_command(&["REPLCONF", "GETACK", "*"]));
+        core.replication.wake();
+    }
+    answer_acks(core);
+}
+
+/// Answers those whose acknowledgements have come.
+pub fn answer_acks(core: &Core) {
+    let mut waits = core.replication.waits.lock();
+    if waits.is_empty() {
+        return;
+    }
+    waits.retain(|wait| !wait.waiter.claim.is_answered());
+    let met = |wait: &AckWait| wait.goal.is_met(core.site());
+    let ready: Vec<AckWait> = waits.iter().filter(|wait| met(wait)).cloned().collect();
+    waits.retain(|wait| !ready.iter().any(|r| Arc::ptr_eq(&r.waiter, &wait.waiter)));
+    drop(waits);
+    for AckWait { waiter, goal } in ready {
+        let mut reply = Vec::new();
+        OnTimeout::Acknowledged(goal).write(core, &mut Reply::new(&mut reply, waiter.proto));
+        answer(core, &waiter, reply);
     }
 }
 

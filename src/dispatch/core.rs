@@ -18,6 +18,7 @@ use crate::log::Log;
 use crate::persist::aof::rewrite;
 use crate::persist::{Persist, World};
 use crate::pubsub::PubSub;
+use crate::replication::{Replication, Site};
 use crate::stats::Stats;
 use crate::util::clock::Clock;
 
@@ -37,6 +38,8 @@ pub struct Core {
     pub log: Log,
     /// What survives a restart.
     pub persist: Persist,
+    /// Replicas, and the primary.
+    pub replication: Replication,
     /// The counters.
     pub stats: Stats,
     /// The time.
@@ -74,6 +77,11 @@ impl Core {
             log: &self.log,
             persist: &self.persist,
         }
+    }
+
+    /// The parts that replication works with.
+    pub fn site(&self) -> Site<'_> {
+        Site { world: self.world(), replication: &self.replication }
     }
 
     /// True while data is being loaded.

@@ -13,7 +13,8 @@ use crate::keyspace::effects::{Effects, Event};
 use crate::keyspace::event::{self, Class};
 use crate::keyspace::waiter::{Waiter, Wish};
 use crate::keyspace::{Key, Keyspace, Locked};
-use crate::log::entry::{Logged, encode_command};
+use crate::log::entry::{Logged, Readers, encode_command};
+use crate::replication::Goal;
 use crate::resp::reply::Reply;
 use crate::stats::ThreadStats;
 use crate::util::hash::Seed;
@@ -41,23 +42,23 @@ pub enum OnTimeout {
     Null,
     /// A null array.
     NullArray,
-    /// An integer (WAIT).
-    Int(i64),
-    /// Two integers (WAITAOF).
-    Ints(i64, i64),
+    /// How many have acknowledged by then (WAIT, WAITAOF).
+    Acknowledged(Goal),
 }
 
 impl OnTimeout {
     /// Writes it.
-    pub fn write(self, out: &mut Reply<'_>) {
+    pub fn write(self, core: &Core, out: &mut Reply<'_>) {
         match self {
             OnTimeout::Null => out.null(),
             OnTimeout::NullArray => out.null_array(),
-            OnTimeout::Int(n) => out.int(n),
-            OnTimeout::Ints(a, b) => {
-                out.array(2);
-                out.int(a);
-                out.int(b);
+            OnTimeout::Acknowledged(goal) => {
+                let (local, replicas) = goal.reached(core.site());
+                if goal.durable {
+                    out.array(2);
+                    out.int(i64::from(local));
+                }
+                out.int(replicas as i64);
             }
         }
     }
@@ -78,8 +79,19 @@ pub struct Wait {
     pub on_timeout: OnTimeout,
     /// The command to run again.
     pub argv: Vec<Box<[u8]>>,
-    /// It is no key that ends it: `+OK` comes when what the command removed has been freed.
-    pub until_freed: bool,
+    /// What ends it.
+    pub until: Until,
+}
+
+/// What ends a wait before its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// A key is ready.
+    Ready,
+    /// What the command removed has been freed: `+OK` comes then.
+    Freed,
+    /// Enough replicas have acknowledged.
+    Acknowledged(Goal),
 }
 
 /// A client that is waiting, as its connection keeps it.
@@ -290,10 +302,10 @@ impl<'a> Ctx<'a> {
                 };
                 let deadline = (timeout_ms > 0).then(|| self.worker.mono_ms.saturating_add(timeout_ms));
                 let (keys, argv) = (owned(keys), owned(argv));
-                let until_freed = false;
-                self.wait = Some(Wait { keys, touches, wish, deadline, on_timeout, argv, until_freed });
+                let until = Until::Ready;
+                self.wait = Some(Wait { keys, touches, wish, deadline, on_timeout, argv, until });
             }
-            _ => on_timeout.write(out),
+            _ => on_timeout.write(self.core, out),
         }
     }
 
@@ -312,8 +324,34 @@ impl<'a> Ctx<'a> {
             deadline: None,
             on_timeout: OnTimeout::Null,
             argv: Vec::new(),
-            until_freed: true,
+            until: Until::Freed,
         });
+    }
+
+    /// Leaves the client waiting until a goal is met, or answers with what has been reached where nobody may wait.
+    pub fn wait_acknowledged(&mut self, goal: Goal, timeout_ms: u64, out: &mut Reply<'_>) {
+        let on_timeout = OnTimeout::Acknowledged(goal);
+        if !self.may_wait() || goal.is_met(self.core.site()) {
+            on_timeout.write(self.core, out);
+            return;
+        }
+        self.wait = Some(Wait {
+            keys: Vec::new(),
+            touches: Vec::new(),
+            wish: Wish { kind: Kind::String, or_gone: false },
+            deadline: (timeout_ms > 0).then(|| self.worker.mono_ms.saturating_add(timeout_ms)),
+            on_timeout,
+            argv: Vec::new(),
+            until: Until::Acknowledged(goal),
+        });
+    }
+
+    /// Replicas get this command, and the append-only file does not (PUBLISH).
+    pub fn tell_replicas(&mut self, argv: &[&[u8]]) {
+        if self.core.log.is_streaming() && self.mode != Mode::Replay {
+            let (db, to) = (self.session.db, Readers::REPLICAS);
+            self.fx.log.push(Logged { db, bytes: encode_command(argv), to });
+        }
     }
 
     /// Sends a message to subscribers, once the command is done. Returns how many will hear it.

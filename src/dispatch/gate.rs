@@ -31,7 +31,7 @@ pub struct Request<'r> {
 type Check = fn(&Request<'_>) -> Result;
 
 /// The checks, in the order in which Redis objects.
-const CHECKS: &[Check] = &[authentication, transaction, loading, memory, disk, subscriber, monitor];
+const CHECKS: &[Check] = &[authentication, transaction, loading, memory, disk, replicas, subscriber, monitor];
 
 /// Runs all checks.
 pub fn check(request: &Request<'_>) -> Result {
@@ -74,6 +74,18 @@ fn memory(r: &Request<'_>) -> Result {
 fn disk(r: &Request<'_>) -> Result {
     if r.core.persist.has_failed() && (implies(r, WRITE) || r.entry.row.is(TELLS_HEALTH)) {
         return r.core.persist.refusal(&r.worker.config).map_or(Ok(()), Err);
+    }
+    Ok(())
+}
+
+/// A primary that too few replicas follow takes no writes.
+fn replicas(r: &Request<'_>) -> Result {
+    let config = &r.worker.config;
+    if config.min_replicas_to_write > 0
+        && implies(r, WRITE)
+        && !r.core.replication.suffices(config, r.worker.mono_ms)
+    {
+        return Err(error::NO_REPLICAS);
     }
     Ok(())
 }

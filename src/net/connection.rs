@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::client::registry::{self, Client};
+use crate::client::registry::{self, Client, ClientType};
 use crate::client::session::Session;
 use crate::dispatch::ctx::Blocked;
 use crate::dispatch::{block, multi};
 use crate::error;
 use crate::net::batch::{self, Fed};
+use crate::net::feed::Sender;
 use crate::net::listener::Accepted;
 use crate::net::stream::Stream;
 use crate::net::thread::Thread;
@@ -48,6 +49,8 @@ pub struct State {
     pub hold: u64,
     /// Close at once.
     pub killed: bool,
+    /// What a replica is sent behind the output.
+    pub sender: Option<Box<Sender>>,
     /// When the output went over its soft limit: monotonic milliseconds.
     pub soft_since: Option<u64>,
 }
@@ -103,6 +106,7 @@ pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
         postponed: false,
         hold: 0,
         killed: false,
+        sender: None,
         soft_since: None,
     };
     let conn = Rc::new(Conn {
@@ -213,7 +217,11 @@ fn send(
     cx: &mut Context<'_>,
 ) -> io::Result<Poll<()>> {
     if state.output.is_empty() {
-        return Ok(Poll::Ready(()));
+        return if conn.client.kind() == ClientType::Replica {
+            send_stream(thread, conn, state, cx)
+        } else {
+            Ok(Poll::Ready(()))
+        };
     }
     if state.hold > thread.core.log_safe() {
         thread.hold(conn);
@@ -245,7 +253,52 @@ fn send(
         state.output = Vec::new();
     }
     conn.client.output.store(0, Ordering::Relaxed);
+    if conn.client.kind() == ClientType::Replica {
+        cx.waker().wake_by_ref();
+    }
     Ok(stream.poll_flush(cx)?)
+}
+
+/// Bytes that a replica is sent before others get a turn.
+const STREAM_TURN: usize = 1 << 20;
+
+/// Sends a replica what comes behind its replies. `Ready` when there is nothing now.
+fn send_stream(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    state: &mut State,
+    cx: &mut Context<'_>,
+) -> io::Result<Poll<()>> {
+    if state.sender.is_none() {
+        state.sender = Sender::find(thread, conn.client.id);
+    }
+    let Some(sender) = &mut state.sender else { return Ok(Poll::Ready(())) };
+    let stream = &mut *conn.stream.borrow_mut();
+    let core = &thread.core;
+    let stats = &core.stats.threads[thread.worker.borrow().id];
+    let mut turn = 0;
+    loop {
+        let chunk = sender.next(&core.log, &core.replication)?;
+        if chunk.is_empty() {
+            return Ok(stream.poll_flush(cx)?);
+        }
+        if turn > STREAM_TURN {
+            cx.waker().wake_by_ref();
+            return Ok(Poll::Pending);
+        }
+        match stream.poll_write(cx, chunk) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(n) => {
+                let n = n?;
+                sender.sent(n);
+                turn += n;
+                stats.bytes_out.add(n as u64);
+                stats.socket_calls[1].add(1);
+                count(&conn.client.traffic[1], n as u64);
+            }
+        }
+    }
 }
 
 /// Ends a wait whose time is over, or that CLIENT UNBLOCK ended; true when it did.
@@ -267,7 +320,7 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
     let mut out = Reply::new(&mut state.output, proto);
     match error {
         Some(error) => out.error(&error),
-        None => on_timeout.write(&mut out),
+        None => on_timeout.write(&thread.core, &mut out),
     }
     true
 }
@@ -338,6 +391,7 @@ fn farewell(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     if conn.client.has(registry::TRACKING) {
         core.clients.tracking.fetch_sub(1, Ordering::AcqRel);
     }
+    core.replication.remove(id, &core.log, core.clock.monotonic_us() / 1000);
     core.clients.remove(id);
 }
 
@@ -350,14 +404,23 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     };
     let client = &conn.client;
     let idle = now.saturating_sub(client.last_ms.load(Ordering::Relaxed));
-    let exempt = state.blocked.is_some() || state.session.subscriptions() > 0;
+    let exempt =
+        state.blocked.is_some() || state.session.subscriptions() > 0 || client.kind() == ClientType::Replica;
     if config.timeout > 0 && !exempt && idle > u64::from(config.timeout) * 1000 {
         state.killed = true;
     }
-    let waiting = state.output.len() - state.sent;
-    let limit = config.client_output_buffer_limit.of(client.kind() as u8);
-    let mut over = limit.hard > 0 && waiting as u64 > limit.hard;
-    if limit.soft > 0 && waiting as u64 > limit.soft {
+    let streamed = state.sender.as_ref().map_or(0, |sender| sender.waiting());
+    let waiting = (state.output.len() - state.sent) as u64 + streamed;
+    if state.sender.is_some() {
+        client.output.store(waiting as usize, Ordering::Relaxed);
+    }
+    let mut limit = config.client_output_buffer_limit.of(client.kind() as u8);
+    if client.kind() == ClientType::Replica && limit.hard > 0 {
+        // What the backlog keeps anyway is no burden.
+        limit.hard = limit.hard.max(config.repl_backlog_size);
+    }
+    let mut over = limit.hard > 0 && waiting > limit.hard;
+    if limit.soft > 0 && waiting > limit.soft {
         let since = *state.soft_since.get_or_insert(now);
         over |= now.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);
     } else {

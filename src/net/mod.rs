@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod connection;
 pub mod deliver;
+pub mod feed;
 pub mod listener;
 pub mod stream;
 pub mod thread;

@@ -84,6 +84,8 @@ pub enum Job {
     Save(Snapshot),
     /// Make a snapshot the base of the append-only file.
     Rewrite(Snapshot),
+    /// Something else that ends by releasing the saver.
+    Run(Box<dyn FnOnce(World<'_>) + Send>),
 }
 
 /// Counts and times that INFO tells; unix seconds, and -1 for "never".
@@ -188,13 +190,13 @@ impl Persist {
     }
 
     /// Becomes the background task; false while there is another.
-    fn claim(&self, child: Child) -> bool {
+    pub(crate) fn claim(&self, child: Child) -> bool {
         !self.ending.load(Ordering::Acquire)
             && self.child.compare_exchange(0, child as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The background task is done.
-    fn release(&self) {
+    pub(crate) fn release(&self) {
         *self.stopper.lock() = None;
         self.child.store(0, Ordering::Release);
     }
@@ -230,11 +232,17 @@ impl Persist {
         failed.then(|| Error::text(format!("MISCONF Errors writing to the AOF file: {}", self.aof.why())))
     }
 
+    /// Notes that a snapshot begins, which the claimed task will write.
+    pub(crate) fn note_begin(&self, world: World<'_>, snapshot: &Snapshot) {
+        self.status.began.store(world.now_s(), Ordering::Release);
+        *self.stopper.lock() = Some(snapshot.stopper());
+    }
+
     /// Takes a job for the saver.
     ///
     /// # Errors
     /// When the saver's thread is gone.
-    fn start(&self, job: Job) -> io::Result<()> {
+    pub(crate) fn start(&self, job: Job) -> io::Result<()> {
         self.jobs.send(job).map_err(|_| io::Error::other("the saver's thread is gone"))
     }
 
@@ -246,6 +254,7 @@ impl Persist {
             match job {
                 Job::Save(snapshot) => save::finish(world, snapshot),
                 Job::Rewrite(snapshot) => aof::rewrite::finish(world, snapshot),
+                Job::Run(run) => run(world),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::persist::disk::{Disk, DiskFile};
 use crate::persist::rdb::encode::Encoder;
 use crate::persist::rdb::file::{self, Preamble};
 use crate::persist::rdb::op;
-use crate::persist::snapshot::{self, Marks, Options, Snapshot};
+use crate::persist::snapshot::{self, Beside, Marks, Options, Snapshot};
 use crate::persist::{Child, Job, World};
 use crate::util::crc;
 
@@ -59,7 +59,7 @@ impl Output {
         path: &Path,
         version: u16,
         aof_base: bool,
-        libraries: &[Arc<[u8]>],
+        beside: &Beside,
     ) -> io::Result<Output> {
         let config = world.config.load();
         let mut output = Output {
@@ -76,9 +76,10 @@ impl Output {
             created: world.now_s(),
             used_memory: crate::ALLOCATOR.used() as u64,
             aof_base,
+            mark: beside.mark,
         };
         file::begin(&mut encoder, &preamble);
-        for source in libraries {
+        for source in &beside.libraries {
             encoder.function(source);
         }
         output.write(&encoder.out)?;
@@ -107,12 +108,27 @@ impl Output {
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn finish(mut self) -> io::Result<u64> {
+    pub fn finish(self) -> io::Result<u64> {
+        let file = self.file.clone();
+        let written = self.close()?;
+        file.sync()?;
+        Ok(written)
+    }
+
+    /// Writes the end. Returns the length.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn close(mut self) -> io::Result<u64> {
         self.write(&[op::END])?;
         let crc = if self.summed { self.crc } else { 0 };
         self.file.write(&crc.to_le_bytes())?;
-        self.file.sync()?;
         Ok(self.written + 8)
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 }
 
@@ -141,7 +157,7 @@ pub fn write(
     to: &Path,
     aof_base: bool,
 ) -> io::Result<u64> {
-    let mut output = Output::create(world, from, snapshot.version(), aof_base, snapshot.libraries());
+    let mut output = Output::create(world, from, snapshot.version(), aof_base, snapshot.beside());
     let walked = snapshot.walk(world.keyspace, |bytes| match &mut output {
         Ok(output) => output.write(bytes),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
@@ -169,13 +185,27 @@ pub fn begin_background(world: World<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Saves a snapshot for replicas that take files, as a background save would. Returns where, and how long it is.
+///
+/// # Errors
+/// Those of the disk.
+pub fn for_replicas(world: World<'_>, snapshot: Snapshot) -> io::Result<(PathBuf, u64)> {
+    let config = world.config.load();
+    let changes = snapshot.changes();
+    let path = config.dir.join(&config.dbfilename);
+    let length = write(world, snapshot, &temporary(&config), &path, false);
+    world.persist.status.last_ok.store(length.is_ok(), Ordering::Release);
+    let length = length?;
+    note_saved(world, changes);
+    Ok((path, length))
+}
+
 /// Takes the picture. The task must have been claimed.
 fn begin(world: World<'_>) -> Snapshot {
     let options = options(&world.config.load(), world.now_s());
     let mut locks = world.keyspace.locked_all();
     let mut snapshot = snapshot::begin(&mut locks, options);
-    snapshot.remember_changes(world.changes());
-    snapshot.remember_libraries(world.persist.libraries());
+    snapshot.remember(world.changes(), Beside::now(world));
     *world.persist.stopper.lock() = Some(snapshot.stopper());
     snapshot
 }
@@ -254,8 +284,8 @@ pub fn now(world: World<'_>) -> Option<io::Result<()>> {
 pub fn under_locks(world: World<'_>, locks: &mut Locked<'_>) -> io::Result<()> {
     let config = world.config.load();
     let (from, to) = (temporary(&config), config.dir.join(&config.dbfilename));
-    let libraries = world.persist.libraries();
-    let open = |version| Output::create(world, &from, version, false, &libraries);
+    let beside = Beside::now(world);
+    let open = |version| Output::create(world, &from, version, false, &beside);
     let written = snapshot::at_once(locks, options(&config, world.now_s()), open).and_then(Output::finish);
     publish(&*world.persist.disk, written, &from, &to)?;
     note_saved(world, world.changes());

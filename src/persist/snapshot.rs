@@ -25,6 +25,8 @@ use parking_lot::{Condvar, Mutex};
 use crate::ds::table::Table;
 use crate::keyspace::db::{Preimage, Slot};
 use crate::keyspace::{Keyspace, Locked, Shard};
+use crate::log::Mark;
+use crate::persist::World;
 use crate::persist::rdb::VERSION;
 use crate::persist::rdb::encode::{Encoder, Usage};
 use crate::persist::save::Output;
@@ -58,6 +60,23 @@ pub struct Options {
     pub compress: bool,
     /// What access marks mean.
     pub marks: Marks,
+}
+
+/// What a snapshot says beside the data.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// The sources of the function libraries.
+    pub libraries: Vec<Arc<[u8]>>,
+    /// Where the replicas' stream stood.
+    pub mark: Option<Mark>,
+}
+
+impl Beside {
+    /// What there is at the moment. The caller holds all locks.
+    pub fn now(world: World<'_>) -> Beside {
+        let mark = world.log.is_streaming().then(|| world.log.mark());
+        Beside { libraries: world.persist.libraries(), mark }
+    }
 }
 
 /// The bytes of a snapshot on their way to the file.
@@ -157,7 +176,7 @@ pub struct Snapshot {
     parity: bool,
     version: u16,
     changes: u64,
-    libraries: Vec<Arc<[u8]>>,
+    beside: Beside,
 }
 
 /// Sizes of the databases, and whether hash fields may expire.
@@ -194,7 +213,7 @@ pub fn begin(locks: &mut Locked<'_>, options: Options) -> Snapshot {
             db.was = i;
         }
     });
-    Snapshot { shared, parity, version, changes: 0, libraries: Vec::new() }
+    Snapshot { shared, parity, version, changes: 0, beside: Beside::default() }
 }
 
 impl Snapshot {
@@ -203,19 +222,15 @@ impl Snapshot {
         self.version
     }
 
-    /// Notes the count of changes at its moment.
-    pub fn remember_changes(&mut self, changes: u64) {
+    /// Notes the count of changes at its moment, and what there was beside the data.
+    pub fn remember(&mut self, changes: u64, beside: Beside) {
         self.changes = changes;
+        self.beside = beside;
     }
 
-    /// Notes the function libraries at its moment.
-    pub fn remember_libraries(&mut self, libraries: Vec<Arc<[u8]>>) {
-        self.libraries = libraries;
-    }
-
-    /// The function libraries at its moment.
-    pub fn libraries(&self) -> &[Arc<[u8]>] {
-        &self.libraries
+    /// What there was beside the data at its moment.
+    pub fn beside(&self) -> &Beside {
+        &self.beside
     }
 
     /// The count of changes at its moment.

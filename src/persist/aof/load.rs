@@ -11,6 +11,7 @@ use crate::persist::aof::State;
 use crate::persist::aof::manifest::{Manifest, Names, Part};
 use crate::persist::rdb::Bad;
 use crate::persist::rdb::source::Source;
+use crate::persist::snapshot::Beside;
 use crate::persist::{World, load, save, snapshot};
 
 use std::sync::atomic::Ordering;
@@ -334,7 +335,8 @@ pub fn open(world: World<'_>) -> io::Result<()> {
         let temporary = names.temporary_base();
         let options = save::options(&config, world.now_s());
         let output = snapshot::at_once(&mut locks, options, |version| {
-            save::Output::create(world, &temporary, version, true, &world.persist.libraries())
+            let beside = Beside { mark: None, ..Beside::now(world) };
+            save::Output::create(world, &temporary, version, true, &beside)
         })?;
         output.finish()?;
         disk.publish(&temporary, &names.path(&part.name))?;

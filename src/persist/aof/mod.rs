@@ -171,6 +171,11 @@ impl Aof {
         self.safe.load(Ordering::Acquire)
     }
 
+    /// The log's offset up to which it has been made durable.
+    pub fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
     /// True when writing failed and has not succeeded since.
     pub fn has_failed(&self) -> bool {
         self.failed.iter().any(|f| f.load(Ordering::Relaxed))

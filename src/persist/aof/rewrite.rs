@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::persist::aof::State;
 use crate::persist::aof::manifest::{Manifest, Names};
-use crate::persist::snapshot::{self, Snapshot};
+use crate::persist::snapshot::{self, Beside, Snapshot};
 use crate::persist::{Child, Job, World, save};
 
 /// Failures in a row after which rewrites are tried more and more seldom.
@@ -112,7 +112,7 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
     let options = save::options(&config, world.now_s());
     let mut locks = world.keyspace.locked_all();
     let mut snapshot = snapshot::begin(&mut locks, options);
-    snapshot.remember_libraries(world.persist.libraries());
+    snapshot.remember(world.changes(), Beside { mark: None, ..Beside::now(world) });
     match (state, file) {
         (State::Waiting, file) => {
             let mut writer = aof.writer.lock();

@@ -1,5 +1,6 @@
 //! What is in a snapshot file? A header that says so, records by database, an end with a checksum.
 
+use crate::log::Mark;
 use crate::persist::rdb::decode::{self, Decoded, Making};
 use crate::persist::rdb::encode::{Encoder, Usage};
 use crate::persist::rdb::source::{Len, Source};
@@ -16,6 +17,8 @@ pub struct Preamble {
     pub used_memory: u64,
     /// The file is the base of an append-only file.
     pub aof_base: bool,
+    /// Where the replicas' stream stood.
+    pub mark: Option<Mark>,
 }
 
 /// Writes the beginning of a file.
@@ -26,6 +29,11 @@ pub fn begin(encoder: &mut Encoder, preamble: &Preamble) {
     encoder.aux("redis-bits", "64");
     encoder.aux("ctime", &preamble.created.to_string());
     encoder.aux("used-mem", &preamble.used_memory.to_string());
+    if let Some(mark) = preamble.mark {
+        encoder.aux("repl-stream-db", &mark.db.map_or(-1, |db| db as i64).to_string());
+        encoder.aux("repl-id", &String::from_utf8_lossy(&mark.id));
+        encoder.aux("repl-offset", &mark.offset.to_string());
+    }
     encoder.aux("aof-base", if preamble.aof_base { "1" } else { "0" });
 }
 
