@@ -90,6 +90,7 @@ impl Server {
             dirty: 0.into(),
             config_file: loaded.file,
             active_expire: AtomicBool::new(true),
+            cron_paused: AtomicBool::new(false),
             loading: AtomicBool::new(true),
             memory_full: AtomicBool::new(false),
             scripts: Scripts::new(threads + 1),

@@ -15,6 +15,15 @@ pub struct Published {
     pub sharded: bool,
 }
 
+/// What a client that caches must forget.
+#[derive(Debug, Clone)]
+pub enum Stale {
+    /// Everything.
+    All,
+    /// An array of keys, encoded.
+    Keys(Bytes),
+}
+
 /// Something for a client of another thread.
 #[derive(Debug)]
 pub enum Message {
@@ -33,6 +42,22 @@ pub enum Message {
         to: u64,
         /// RESP in the client's protocol.
         bytes: Bytes,
+    },
+    /// What the client, or one that has its invalidations sent to it, must forget.
+    Stale {
+        /// The client.
+        to: u64,
+        /// It is another one that caches.
+        redirected: bool,
+        /// What has changed.
+        what: Stale,
+    },
+    /// The client that its invalidations go to is gone.
+    RedirectGone {
+        /// The client.
+        to: u64,
+        /// The one that is gone.
+        redirect: u64,
     },
     /// The reply of a blocking command that has been served.
     Served {
@@ -61,6 +86,8 @@ impl Message {
         match self {
             Message::Published { to, .. }
             | Message::Raw { to, .. }
+            | Message::Stale { to, .. }
+            | Message::RedirectGone { to, .. }
             | Message::Served { to, .. }
             | Message::Kill { to }
             | Message::Look { to } => *to,

@@ -6,6 +6,7 @@ pub mod monitor;
 pub mod pause;
 pub mod registry;
 pub mod session;
+pub mod tracking;
 
 pub use registry::{Client, Registry};
 pub use session::Session;

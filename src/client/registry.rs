@@ -10,6 +10,7 @@ use crate::client::mailbox::Mailbox;
 use crate::client::message::Message;
 use crate::client::monitor::Monitors;
 use crate::client::pause::Pause;
+use crate::client::tracking::Tracking;
 
 /// Texts that a client set or that rarely change.
 #[derive(Debug, Default, Clone)]
@@ -73,6 +74,14 @@ state_bits! {
     RESP3 = 12;
     /// Must be closed now.
     KILLED = 13;
+    /// Only keys read after CLIENT CACHING YES are tracked.
+    TRACKING_OPTIN = 14;
+    /// All keys but those read after CLIENT CACHING NO are.
+    TRACKING_OPTOUT = 15;
+    /// It is not told of its own changes.
+    TRACKING_NOLOOP = 16;
+    /// CLIENT CACHING was said for the next command.
+    TRACKING_CACHING = 17;
 }
 
 /// What every thread may know about a client. Counters are written by its own thread only.
@@ -214,8 +223,8 @@ pub struct Registry {
     pub monitors: Monitors,
     /// CLIENT PAUSE.
     pub pause: Pause,
-    /// Clients with tracking on.
-    pub tracking: AtomicUsize,
+    /// Clients that cache what they read.
+    pub tracking: Tracking,
 }
 
 impl Registry {
@@ -229,7 +238,7 @@ impl Registry {
             postponed: AtomicUsize::new(0),
             monitors: Monitors::default(),
             pause: Pause::default(),
-            tracking: AtomicUsize::new(0),
+            tracking: Tracking::default(),
         }
     }
 

@@ -42,21 +42,11 @@ pub enum ReplyMode {
     Skip,
 }
 
-/// CLIENT TRACKING of this connection; the table of tracked keys is elsewhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tracking {
-    /// Broadcast by prefix.
-    pub bcast: bool,
-    /// Only keys read after CLIENT CACHING YES.
-    pub optin: bool,
-    /// All keys but those read after CLIENT CACHING NO.
-    pub optout: bool,
-    /// Not for its own writes.
-    pub noloop: bool,
-    /// Prefixes of broadcast mode.
-    pub prefixes: Vec<Box<[u8]>>,
-    /// CLIENT CACHING said for the next command.
-    pub caching: Option<bool>,
+impl ReplyMode {
+    /// True when nothing is answered.
+    pub fn is_silent(self) -> bool {
+        matches!(self, ReplyMode::Off | ReplyMode::Skip)
+    }
 }
 
 /// The state of one connection.
@@ -78,8 +68,8 @@ pub struct Session {
     pub watched: Vec<(usize, Box<[u8]>)>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
-    /// CLIENT TRACKING.
-    pub tracking: Option<Tracking>,
+    /// Prefixes of CLIENT TRACKING in broadcast mode.
+    pub prefixes: BTreeSet<Box<[u8]>>,
     /// Subscribed channels, patterns and shard channels.
     pub channels: HashSet<Bytes>,
     /// Patterns.
@@ -106,7 +96,7 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             reply_mode: ReplyMode::On,
-            tracking: None,
+            prefixes: BTreeSet::new(),
             channels: HashSet::new(),
             patterns: BTreeSet::new(),
             shard_channels: HashSet::new(),

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use crate::client::message::Message;
 use crate::client::pause::Paused;
-use crate::client::registry::{BLOCKED, ClientType, NO_EVICT, NO_TOUCH, TRACKING};
+use crate::client::registry::{BLOCKED, ClientType, NO_EVICT, NO_TOUCH};
 use crate::client::session::ReplyMode;
 use crate::client::{Client, registry};
 use crate::commands::clients_list::{Moment, describe};
+use crate::commands::clients_tracking;
 use crate::commands::connection::check_label;
 use crate::commands::prelude::*;
 use crate::util::number;
@@ -23,13 +24,15 @@ pub const COMMANDS: &[Command] = &[Command::container("client", CLIENT).doc(
 )];
 
 const CLIENT: &[Command] = &[
+    Command::new("tracking", clients_tracking::tracking).arity(-3).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.0.0", "O(1). Some options may introduce additional complexity.", "Sets whether the server tells this connection when keys that it has read change.", "status(ON | OFF) [REDIRECT client-id:int] [PREFIX prefix:str+] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]"),
+    Command::new("caching", clients_tracking::caching).arity(3).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.0.0", "O(1)", "Sets whether what the next command reads is tracked.", "mode(YES | NO)"),
     Command::new("info", client_info).arity(2).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).tips(&["nondeterministic_output"]).doc("connection", "6.2.0", "O(1)", "Describes this connection.", ""),
     Command::new("no-touch", client_no_touch).arity(3).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "7.2.0", "O(1)", "Sets whether the commands of this connection count as use of keys.", "enabled(ON | OFF)"),
     Command::new("help", client_help).arity(2).flags(LOADING | STALE).acl(CONNECTION).doc("connection", "5.0.0", "O(1)", "Lists the subcommands.", ""),
     Command::new("setname", client_setname).arity(3).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]).doc("connection", "2.6.9", "O(1)", "Names the connection.", "connection-name:str"),
     Command::new("unpause", client_unpause).arity(2).flags(ADMIN | NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.2.0", "O(N) Where N is the number of paused clients", "Ends a pause.", ""),
     Command::new("no-evict", client_no_evict).arity(3).flags(ADMIN | NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "7.0.0", "O(1)", "Sets whether this connection is spared when clients must be dropped.", "enabled(ON | OFF)"),
-    Command::new("trackinginfo", client_trackinginfo).arity(2).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.2.0", "O(1)", "Tells how this connection tracks keys.", ""),
+    Command::new("trackinginfo", clients_tracking::trackinginfo).arity(2).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.2.0", "O(1)", "Tells how this connection tracks keys.", ""),
     Command::new("getname", client_getname).arity(2).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "2.6.9", "O(1)", "Answers the name of the connection.", ""),
     Command::new("kill", client_kill).arity(-3).flags(ADMIN | NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "2.4.0", "O(N) where N is the number of client connections", "Closes connections.", "filter(old-format/ip:port:str!2.8.12 | new-format([ID client-id:int^2.8.12] | [TYPE client-type(NORMAL | MASTER^3.2.0 | SLAVE | REPLICA^5.0.0 | PUBSUB)^2.8.12] | [USER username:str] | [ADDR addr/ip:port:str] | [LADDR laddr/ip:port:str^6.2.0] | [SKIPME skipme(YES | NO)] | [MAXAGE maxage:int^7.4.0])...)"),
     Command::new("reply", client_reply).arity(3).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "3.2.0", "O(1)", "Sets whether commands are answered.", "action(ON | OFF | SKIP)"),
@@ -38,7 +41,7 @@ const CLIENT: &[Command] = &[
     Command::new("pause", client_pause).arity(-3).flags(ADMIN | NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "3.0.0", "O(1)", "Holds commands back for some time.", "timeout:int [mode(WRITE | ALL)^6.2.0]"),
     Command::new("setinfo", client_setinfo).arity(4).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]).doc("connection", "7.2.0", "O(1)", "Says which library the client uses.", "attr(LIB-NAME libname:str | LIB-VER libver:str)"),
     Command::new("list", client_list).arity(-2).flags(ADMIN | NOSCRIPT | LOADING | STALE).acl(CONNECTION).tips(&["nondeterministic_output"]).doc("connection", "2.4.0", "O(N) where N is the number of client connections", "Describes all connections.", "[TYPE client-type(NORMAL | MASTER | REPLICA | PUBSUB)^5.0.0] [ID client-id:int^6.2.0...]"),
-    Command::new("getredir", client_getredir).arity(2).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.0.0", "O(1)", "Answers which client gets the invalidations of this one.", ""),
+    Command::new("getredir", clients_tracking::getredir).arity(2).flags(NOSCRIPT | LOADING | STALE).acl(CONNECTION).doc("connection", "6.0.0", "O(1)", "Answers which client gets the invalidations of this one.", ""),
 ];
 
 fn client_id(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -326,57 +329,15 @@ fn client_no_touch(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) 
     set_bit(ctx, args, NO_TOUCH, out)
 }
 
-/// Where the client's invalidations go, as clients are told: -1 without tracking, 0 to itself.
-fn redirection(client: &Client) -> i64 {
-    if client.has(TRACKING) {
-        i64::try_from(client.redirect.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
-    } else {
-        -1
-    }
-}
-
-fn client_getredir(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.int(redirection(&ctx.session.client));
-    Ok(())
-}
-
-fn client_trackinginfo(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let client = &ctx.session.client;
-    let mut flags: Vec<&str> = Vec::new();
-    let mut prefixes: &[Box<[u8]>] = &[];
-    match &ctx.session.tracking {
-        None => flags.push("off"),
-        Some(tracking) => {
-            flags.push("on");
-            let set = [
-                (tracking.bcast, "bcast"),
-                (tracking.optin, "optin"),
-                (tracking.optin && tracking.caching == Some(true), "caching-yes"),
-                (tracking.optout, "optout"),
-                (tracking.optout && tracking.caching == Some(false), "caching-no"),
-                (tracking.noloop, "noloop"),
-                (client.has(registry::TRACKING_BROKEN), "broken_redirect"),
-            ];
-            flags.extend(set.iter().filter(|(on, _)| *on).map(|(_, name)| *name));
-            prefixes = &tracking.prefixes;
-        }
-    }
-    out.map(3);
-    out.bulk(b"flags");
-    out.set(flags.len());
-    flags.iter().for_each(|flag| out.bulk(flag.as_bytes()));
-    out.bulk(b"redirect");
-    out.int(redirection(client));
-    out.bulk(b"prefixes");
-    out.bulks(prefixes.iter());
-    Ok(())
-}
-
 fn client_help(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     help(
         out,
         "CLIENT",
         &[
+            (
+                "CACHING (YES|NO)",
+                "Sets whether what the next command reads is tracked, in the modes OPTIN and OPTOUT.",
+            ),
             ("GETNAME", "The name of this connection."),
             ("GETREDIR", "The client that gets the invalidations of this one."),
             ("ID", "The number of this connection."),
@@ -393,6 +354,10 @@ fn client_help(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result
             ("REPLY (ON|OFF|SKIP)", "Sets whether this connection is answered."),
             ("SETINFO <option> <value>", "Says which library is used: LIB-NAME, LIB-VER."),
             ("SETNAME <name>", "Names this connection."),
+            (
+                "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+                "Sets whether this connection is told when keys that it has read change.",
+            ),
             ("TRACKINGINFO", "How this connection tracks keys."),
             ("UNBLOCK <clientid> [TIMEOUT|ERROR]", "Ends the wait of a blocked client."),
             ("UNPAUSE", "Ends a pause."),

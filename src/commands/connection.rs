@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::client::registry::RESP3;
+use crate::client::registry::{CLOSE_AFTER_REPLY, RESP3};
 use crate::client::session::ReplyMode;
+use crate::commands::clients_tracking;
 use crate::commands::prelude::*;
 use crate::commands::pubsub;
 use crate::config::REDIS_VERSION;
@@ -103,6 +104,7 @@ fn echo(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn quit(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     ctx.session.close = true;
+    ctx.session.client.set(CLOSE_AFTER_REPLY, true);
     out.ok();
     Ok(())
 }
@@ -232,7 +234,7 @@ fn reset(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     multi::unwatch(ctx);
     pubsub::drop_all(ctx);
     ctx.core.clients.monitors.remove(&ctx.session.client);
-    ctx.session.tracking = None;
+    clients_tracking::disable(ctx);
     ctx.session.reply_mode = ReplyMode::On;
     ctx.session.db = 0;
     ctx.session.client.db.store(0, Ordering::Relaxed);

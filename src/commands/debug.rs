@@ -35,7 +35,7 @@ const SUBCOMMANDS: &[(&str, Sub)] = &[
     ("htstats", htstats),
     ("htstats-key", htstats_key),
     ("change-repl-id", accepted),
-    ("pause-cron", accepted),
+    ("pause-cron", pause_cron),
     ("set-active-expire", set_active_expire),
     ("quicklist-packed-threshold", accepted),
     ("set-disable-deny-scripts", accepted),
@@ -74,6 +74,13 @@ fn accepted(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 fn sleep(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let seconds = number::parse_f64(args.next()?).filter(|s| s.is_finite() && *s >= 0.0).unwrap_or(0.0);
     std::thread::sleep(Duration::from_secs_f64(seconds.min(3600.0)));
+    out.ok();
+    Ok(())
+}
+
+fn pause_cron(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let on = args.int()? != 0;
+    ctx.core.cron_paused.store(on, std::sync::atomic::Ordering::Relaxed);
     out.ok();
     Ok(())
 }
@@ -175,6 +182,7 @@ fn reload(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     load::reload(world, &mut ctx.locks, save, flush, merge)
         .and_then(|()| install_libraries(ctx.core, ctx.worker, policy))
         .map_err(|_| Error::new("ERR Error trying to load the RDB dump, check server logs."))?;
+    ctx.everything_is_stale();
     tracing::warn!("DB reloaded by DEBUG RELOAD");
     out.ok();
     Ok(())
@@ -184,6 +192,7 @@ fn reload(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 fn loadaof(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     crate::dispatch::boot::reload_append_only(ctx)
         .map_err(|_| Error::new("ERR Error trying to load the AOF files, check server logs."))?;
+    ctx.everything_is_stale();
     tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
     out.ok();
     Ok(())

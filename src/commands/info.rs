@@ -176,7 +176,7 @@ fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "client_recent_max_input_buffer": 0,
         "client_recent_max_output_buffer": 0,
         "blocked_clients": clients.blocked.load(Ordering::Relaxed) + clients.postponed.load(Ordering::Relaxed),
-        "tracking_clients": clients.tracking.load(Ordering::Relaxed),
+        "tracking_clients": clients.tracking.clients.load(Ordering::Relaxed),
         "pubsub_clients": subscribed,
         "watching_clients": watching,
         "clients_in_timeout_table": clients.blocked.load(Ordering::Relaxed),

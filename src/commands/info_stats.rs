@@ -93,9 +93,9 @@ fn clients(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
     let s = &ctx.core.stats;
     let [requests, replies] = &s.overflows;
     lines!(text,
-        "tracking_total_keys": 0,
-        "tracking_total_items": 0,
-        "tracking_total_prefixes": 0,
+        "tracking_total_keys": ctx.core.clients.tracking.keys.load(Ordering::Relaxed),
+        "tracking_total_items": ctx.core.clients.tracking.items.load(Ordering::Relaxed),
+        "tracking_total_prefixes": ctx.core.clients.tracking.prefixes(),
         "unexpected_error_replies": 0,
         "total_error_replies": s.sum(|t| &t.errors),
         "dump_payload_sanitizations": 0,

@@ -6,6 +6,7 @@ pub(crate) mod scan_args;
 pub mod bitmaps;
 pub mod clients;
 mod clients_list;
+mod clients_tracking;
 pub mod cluster;
 pub mod command;
 pub mod config;

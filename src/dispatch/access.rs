@@ -150,10 +150,9 @@ impl Ctx<'_> {
         let Some(slot) = self.shard(key).remove(db, key) else { return false };
         self.fx.garbage.push(Garbage::Slot(slot));
         self.log_before(db, &[if lazy { b"UNLINK" } else { b"DEL" }, key.name]);
-        let dirty = self.fx.dirty;
-        self.changed_in(db, 1, key, class, event);
         // The command that found it is not the one that changed it.
-        self.fx.dirty = dirty;
+        self.touched_by(0, db, 0, key);
+        self.notify_in(db, key, class, event);
         true
     }
 
@@ -184,9 +183,8 @@ impl Ctx<'_> {
         argv.extend(gone.iter().map(Vec::as_slice));
         self.log_before(db, &argv);
         self.stats.expired_fields.add(gone.len() as u64);
-        let dirty = self.fx.dirty;
-        self.changed_in(db, 1, key, event::HASH, "hexpired");
-        self.fx.dirty = dirty;
+        self.touched_by(0, db, 0, key);
+        self.notify_in(db, key, event::HASH, "hexpired");
         if empty {
             self.remove_emptied(key);
         }

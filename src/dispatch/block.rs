@@ -11,6 +11,7 @@ use crate::dispatch::access::kind_of;
 use crate::dispatch::call::{Outcome, Shards};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode, OnTimeout, Until, Wait};
+use crate::dispatch::tracking;
 use crate::error::Error;
 use crate::keyspace::Locked;
 use crate::keyspace::claim::Claim;
@@ -47,15 +48,8 @@ pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
     outcome
 }
 
-/// Publishes the events and appends the log of what has been done so far.
-fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
-    if ctx.fx.dirty > 0 {
-        ctx.stats.dirty.add(ctx.fx.dirty);
-        ctx.fx.dirty = 0;
-    }
-    if !ctx.fx.events.is_empty() {
-        ctx.publish_events();
-    }
+/// Appends the log of what has been done so far.
+fn append_log(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
     if !ctx.fx.log.is_empty() {
         let ends = ctx.core.log.append(&ctx.fx.log);
         outcome.logged = ends.log;
@@ -63,6 +57,25 @@ fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
         ctx.session.client.written.store(ends.stream, Ordering::Release);
         ctx.core.replication.wake();
         ctx.fx.log.clear();
+    }
+}
+
+/// Appends the log of what has been done so far, and tells who wants to hear of it.
+fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
+    append_log(ctx, outcome);
+    if ctx.fx.dirty > 0 {
+        ctx.stats.dirty.add(ctx.fx.dirty);
+        ctx.fx.dirty = 0;
+    }
+    if !ctx.fx.events.is_empty() {
+        ctx.publish_events();
+    }
+    for (id, text) in std::mem::take(&mut ctx.fx.own) {
+        tracking::tell_reader(ctx.core, id, &text);
+    }
+    if !ctx.fx.changes.is_empty() {
+        let clients = &ctx.core.clients;
+        clients.tracking.broadcast(clients, std::mem::take(&mut ctx.fx.changes));
     }
 }
 
@@ -230,10 +243,12 @@ fn serve(ctx: &mut Ctx<'_>, waiter: &Arc<Waiter>, outcome: &mut Outcome) -> bool
             shard.db(waiter.db).waiters.drop_waiter(name, waiter);
         }
     }
-    finish_unit(ctx, outcome);
+    append_log(ctx, outcome);
     forget(ctx.core, waiter);
     let (to, ticket) = (waiter.client, waiter.ticket);
     ctx.core.clients.mailbox(waiter.thread).post(Message::Served { to, ticket, reply: buf });
+    // What its own command told the client comes after the reply.
+    finish_unit(ctx, outcome);
     true
 }
 

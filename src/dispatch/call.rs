@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use crate::client::Session;
+use crate::client::registry::TRACKING;
 use crate::dispatch::args::Args;
 use crate::dispatch::block;
 use crate::dispatch::core::Core;
@@ -21,6 +22,7 @@ use crate::dispatch::multi;
 use crate::dispatch::observe;
 use crate::dispatch::spec::{Lock, LockNeed};
 use crate::dispatch::table::Entry;
+use crate::dispatch::tracking;
 use crate::dispatch::worker::Worker;
 use crate::error::Error;
 use crate::keyspace::{Key, Locked};
@@ -40,6 +42,17 @@ pub struct Outcome {
 
 /// Shards as small as they usually are.
 pub(crate) type Shards = SmallVec<[u16; 8]>;
+
+/// Makes room for the next request of a client, holding no lock yet: memory, and what is remembered for clients that
+/// cache. True when somebody was told something on the way, which comes before the reply.
+pub fn prepare(core: &Core, worker: &mut Worker) -> bool {
+    let tracking = core.clients.tracking.is_active();
+    let evicts = worker.config.maxmemory > 0 || core.over_memory();
+    if evicts {
+        evict::make_room(core, worker);
+    }
+    (tracking && evicts) | (tracking && tracking::forget_some(core, worker))
+}
 
 /// Runs one request of a client. `known` is its row and first key when the batch has looked them up already.
 pub fn run<'a>(
@@ -66,9 +79,6 @@ pub fn run<'a>(
             return Outcome::default();
         }
     };
-    if (worker.config.maxmemory > 0 || core.over_memory()) && !session.internal {
-        evict::make_room(core, worker);
-    }
     session.client.last_command.store(entry.id as u32 + 1, Ordering::Relaxed);
     if let Err(error) = gate::check(&Request { core, worker, session, entry, argv }) {
         refuse(core, worker, session, Some(entry), &error, out);
@@ -269,6 +279,9 @@ impl<'a> Ctx<'a> {
             }
         }
         observe::after(self, argv, took_us);
+        if self.session.client.has(TRACKING) {
+            self.remember_reads(argv);
+        }
         let instead = self.fx.instead.take();
         if self.fx.dirty != dirty && self.nested == nested {
             self.log(db, argv, instead);

@@ -54,6 +54,8 @@ pub struct Core {
     pub config_file: Option<PathBuf>,
     /// Expired keys are swept (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// What is done now and then for clients is not (DEBUG PAUSE-CRON).
+    pub cron_paused: AtomicBool,
     /// True while data is being loaded.
     pub loading: AtomicBool,
     /// Memory is over `maxmemory` and nothing could be evicted; kept up to date by `evict`.

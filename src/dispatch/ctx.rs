@@ -215,13 +215,23 @@ impl<'a> Ctx<'a> {
 
     /// A change without an event of its own.
     pub fn touched_in(&mut self, db: usize, n: u64, key: &Key<'_>) {
+        self.touched_by(self.session.client.id, db, n, key);
+    }
+
+    /// A change that a client made, or nobody (0).
+    pub(crate) fn touched_by(&mut self, client: u64, db: usize, n: u64, key: &Key<'_>) {
         self.fx.dirty += n;
+        let mut tracked = self.core.clients.tracking.prefixes() > 0;
         if let Some(shard) = self.locks.shard(key.shard) {
             let data = &shard.dbs[db];
             data.touch_watchers(key.name);
             if data.waiters.has(key.name) {
                 self.fx.ready.push((db, key.name.into()));
             }
+            tracked |= !shard.tracked.is_empty();
+        }
+        if tracked {
+            self.tell_trackers(key, client);
         }
     }
 

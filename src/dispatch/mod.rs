@@ -24,6 +24,7 @@ pub mod script;
 pub mod spec;
 pub mod syntax;
 pub mod table;
+pub mod tracking;
 pub mod upkeep;
 pub mod whole;
 pub mod worker;

@@ -153,6 +153,7 @@ impl Ctx<'_> {
         if db.is_none() {
             self.core.persist.flushed();
         }
+        self.everything_is_stale();
         removed
     }
 

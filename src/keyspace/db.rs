@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::ds::entry::{Entry, View};
 use crate::ds::table::{ItemMut, ItemRef, Table};
 use crate::keyspace::key::Key;
+use crate::keyspace::tracked::Tracked;
 use crate::keyspace::waiter::WaitList;
 use crate::util::hash::Seed;
 use crate::value::Value;
@@ -123,6 +124,8 @@ pub struct Shard {
     pub parity: bool,
     /// Counts how often tables changed places.
     pub swaps: u64,
+    /// Who has read which key, of all databases, and tracks.
+    pub tracked: Tracked,
 }
 
 impl Shard {
@@ -133,6 +136,7 @@ impl Shard {
             preimage: None,
             parity: false,
             swaps: 0,
+            tracked: Tracked::new(seed),
         }
     }
 

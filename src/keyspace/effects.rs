@@ -1,5 +1,7 @@
 //! What did a command change? Collected while it runs, acted upon when it is done, under the same locks.
 
+use bytes::Bytes;
+
 use crate::ds::entry::View;
 use crate::ds::table::Table;
 use crate::keyspace::db::Slot;
@@ -66,6 +68,9 @@ impl Garbage {
     }
 }
 
+/// A change that clients which cache by prefix must hear of: the key, and the client that made it (0: nobody).
+pub type Change = (Box<[u8]>, u64);
+
 /// The effects of one unit of work: a command, or a whole transaction or script.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -73,6 +78,10 @@ pub struct Effects {
     pub dirty: u64,
     /// Events to publish, in order.
     pub events: Vec<Event>,
+    /// Changes for clients that cache by prefix, if there are any.
+    pub changes: Vec<Change>,
+    /// What clients must be told of changes by their own commands, encoded: they are told after the reply.
+    pub own: Vec<(u64, Bytes)>,
     /// Keys that somebody waits for and that changed.
     pub ready: Vec<(usize, Box<[u8]>)>,
     /// What goes into the log, in order.

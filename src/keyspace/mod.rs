@@ -16,6 +16,7 @@ pub mod evict;
 pub mod expire;
 pub mod key;
 pub mod lock;
+pub mod tracked;
 pub mod waiter;
 
 pub use db::{Db, Shard, Slot};

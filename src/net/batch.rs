@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
+use crate::client::registry::TRACKING_CACHING;
 use crate::client::session::ReplyMode;
 use crate::dispatch::call;
 use crate::dispatch::core::Core;
@@ -16,6 +17,7 @@ use crate::dispatch::worker::Worker;
 use crate::error::Error;
 use crate::keyspace::Key;
 use crate::net::connection::{self, Conn, State};
+use crate::net::deliver;
 use crate::net::thread::Thread;
 use crate::resp::reply::Reply;
 use crate::resp::request::{Limits, Parsed};
@@ -190,6 +192,10 @@ enum Ran {
     Postponed,
 }
 
+fn is_client(argv: &[&[u8]]) -> bool {
+    argv.first().is_some_and(|name| name.eq_ignore_ascii_case(b"client"))
+}
+
 /// Runs one request and deals with what it came to.
 fn run_one<'r>(
     thread: &Rc<Thread>,
@@ -199,6 +205,9 @@ fn run_one<'r>(
     argv: &'r [&'r [u8]],
     known: Option<(&'r Entry, Option<Key<'r>>)>,
 ) -> Ran {
+    if call::prepare(&thread.core, worker) {
+        deliver::mail(thread, Some((conn, &mut *state)));
+    }
     let start = state.output.len();
     let before = state.session.reply_mode;
     let proto = state.session.proto;
@@ -230,6 +239,14 @@ fn run_one<'r>(
     let is_message = known.is_some_and(|(entry, _)| entry.row.is(PUBSUB | FOR_SUBSCRIBERS));
     if silenced && !is_message {
         state.output.truncate(start);
+    }
+    // CLIENT CACHING is for the command or transaction after it.
+    if conn.client.has(TRACKING_CACHING) && state.session.multi.is_none() && !is_client(argv) {
+        conn.client.set(TRACKING_CACHING, false);
+    }
+    // What the command told its own client comes after its reply, and before the next one.
+    if thread.core.clients.mailbox(worker.id).is_filled() {
+        deliver::mail(thread, Some((conn, state)));
     }
     Ran::Done
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::client::registry::{self, Client, ClientType};
+use crate::client::registry::{Client, ClientType};
 use crate::client::session::Session;
 use crate::dispatch::ctx::Blocked;
 use crate::dispatch::{block, multi};
@@ -388,10 +388,8 @@ fn farewell(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     if std::mem::take(&mut state.postponed) {
         core.clients.postponed.fetch_sub(1, Ordering::AcqRel);
     }
-    if conn.client.has(registry::TRACKING) {
-        core.clients.tracking.fetch_sub(1, Ordering::AcqRel);
-    }
     core.replication.remove(id, &core.log, core.clock.monotonic_us() / 1000);
+    core.clients.tracking.disable(&conn.client, std::mem::take(&mut state.session.prefixes).into_iter());
     core.clients.remove(id);
 }
 

@@ -2,34 +2,74 @@
 
 use std::rc::Rc;
 
-use crate::client::message::{Message, Published};
-use crate::net::connection::Conn;
+use crate::client::Session;
+use crate::client::message::{Message, Published, Stale};
+use crate::net::connection::{Conn, State};
 use crate::net::thread::Thread;
 use crate::resp::reply::Reply;
 
-/// Delivers one message to a client of this thread.
-pub fn deliver(thread: &Rc<Thread>, conn: &Rc<Conn>, message: Message) {
-    let mut state = conn.state.borrow_mut();
-    match message {
-        Message::Published { message, pattern, .. } => {
-            let proto = state.session.proto;
-            let mut out = Reply::new(&mut state.output, proto);
-            published(&mut out, &message, pattern.as_deref());
+/// Delivers what is in the thread's mailbox. `busy` is a connection whose state the caller has borrowed.
+pub fn mail(thread: &Thread, mut busy: Option<(&Rc<Conn>, &mut State)>) {
+    let mut messages = thread.mail.take();
+    thread.core.clients.mailbox(thread.id).take(&mut messages);
+    for message in messages.drain(..) {
+        let to = message.to();
+        match &mut busy {
+            Some((conn, state)) if conn.client.id == to => deliver(state, message),
+            _ => {
+                let conn = thread.conns.borrow().get(&to).cloned();
+                if let Some(conn) = conn {
+                    deliver(&mut conn.state.borrow_mut(), message);
+                    conn.wake();
+                }
+            }
         }
-        Message::Raw { bytes, .. } => state.output.extend_from_slice(&bytes),
+    }
+    thread.mail.replace(messages);
+}
+
+/// Delivers one message to a client.
+fn deliver(state: &mut State, message: Message) {
+    let mut out = Reply::new(&mut state.output, state.session.proto);
+    match message {
+        Message::Published { message, pattern, .. } => published(&mut out, &message, pattern.as_deref()),
+        Message::Raw { bytes, .. } => out.raw(&bytes),
+        Message::Stale { redirected, what, .. } => stale(&mut out, &state.session, redirected, &what),
+        Message::RedirectGone { redirect, .. } => {
+            out.push(2);
+            out.bulk(b"tracking-redir-broken");
+            out.int(i64::try_from(redirect).unwrap_or(i64::MAX));
+        }
         Message::Served { ticket, reply, .. } => {
             let waits = state.blocked.as_ref().is_some_and(|b| b.waiter.ticket == ticket);
             if waits {
                 state.blocked = None;
-                state.output.extend_from_slice(&reply);
+                if !state.session.reply_mode.is_silent() {
+                    state.output.extend_from_slice(&reply);
+                }
             }
         }
         Message::Kill { .. } => state.killed = true,
         Message::Look { .. } => {}
     }
-    drop(state);
-    let _ = thread;
-    conn.wake();
+}
+
+/// An invalidation. Older clients get those of others only, as messages of a channel, if they are subscribed.
+fn stale(out: &mut Reply<'_>, session: &Session, redirected: bool, what: &Stale) {
+    if out.is_resp3() {
+        out.push(2);
+        out.bulk(b"invalidate");
+    } else if redirected && session.subscriptions() > 0 {
+        out.push(3);
+        out.bulk(b"message");
+        out.bulk(b"__redis__:invalidate");
+    } else {
+        return;
+    }
+    match what {
+        Stale::All => out.null(),
+        Stale::Keys(keys) => out.raw(keys),
+    }
 }
 
 fn published(out: &mut Reply<'_>, message: &Published, pattern: Option<&[u8]>) {

@@ -5,12 +5,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::client::message::Message;
 use crate::dispatch::core::Core;
+use crate::dispatch::tracking;
 use crate::dispatch::worker::Worker;
 use crate::net::connection::{self, Conn};
 use crate::net::deliver;
@@ -21,6 +23,8 @@ pub const READ_SIZE: usize = 64 * 1024;
 
 /// One I/O thread.
 pub struct Thread {
+    /// Its index.
+    pub id: usize,
     /// The shared parts of the server.
     pub core: Arc<Core>,
     /// The thread's own state.
@@ -29,6 +33,8 @@ pub struct Thread {
     pub conns: RefCell<HashMap<u64, Rc<Conn>>>,
     /// Where sockets are read into; a connection keeps only what is left of an incomplete request.
     pub read: RefCell<Vec<u8>>,
+    /// Room for messages while they are delivered.
+    pub mail: RefCell<Vec<Message>>,
     /// Connections whose output waits for the log.
     pub holding: RefCell<Vec<Rc<Conn>>>,
     flush: tokio::sync::Notify,
@@ -38,6 +44,8 @@ impl Thread {
     /// The state of a thread.
     pub fn new(core: Arc<Core>, worker: Worker) -> Rc<Self> {
         Rc::new(Thread {
+            id: worker.id,
+            mail: RefCell::default(),
             core,
             worker: RefCell::new(worker),
             conns: RefCell::default(),
@@ -80,18 +88,9 @@ async fn flush(thread: Rc<Thread>) {
 
 /// Hands messages to the thread's clients as they come.
 async fn mail(thread: Rc<Thread>) {
-    let id = thread.worker.borrow().id;
-    let mut messages: Vec<Message> = Vec::new();
     loop {
-        let mailbox = thread.core.clients.mailbox(id);
-        mailbox.filled().await;
-        mailbox.take(&mut messages);
-        for message in messages.drain(..) {
-            let conn = thread.conns.borrow().get(&message.to()).cloned();
-            if let Some(conn) = conn {
-                deliver::deliver(&thread, &conn, message);
-            }
-        }
+        thread.core.clients.mailbox(thread.id).filled().await;
+        deliver::mail(&thread, None);
     }
 }
 
@@ -102,6 +101,14 @@ async fn cron(thread: Rc<Thread>) {
     loop {
         every.tick().await;
         thread.worker.borrow_mut().tick(&thread.core);
+        if thread.core.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
+        if thread.id == 0 {
+            let worker = &mut *thread.worker.borrow_mut();
+            // Commands do some of this too; so much of it at once keeps nobody waiting.
+            (0..50).take_while(|_| tracking::forget_some(&thread.core, worker)).for_each(drop);
+        }
         let conns: Vec<Rc<Conn>> = thread.conns.borrow().values().cloned().collect();
         for conn in conns {
             connection::look_after(&thread, &conn);
