@@ -17,22 +17,18 @@ use support::rng::{Rng, env_number};
 use support::server::Server;
 
 macro_rules! on_every_server {
-    ($($name:ident)* ; not yet: $($later:ident)*) => {
+    ($($name:ident)*) => {
         mod redis_server {
             $(#[test] fn $name() { super::$name(&super::Server::oracle(&["--io-threads", "2"])); })*
-            $(#[test] fn $later() { super::$later(&super::Server::oracle(&["--io-threads", "2"])); })*
         }
         mod one_thread {
             $(#[test] fn $name() { super::on_threads("1", super::$name); })*
-            $(#[test] #[ignore = "needs CLIENT TRACKING"] fn $later() { super::on_threads("1", super::$later); })*
         }
         mod two_threads {
             $(#[test] fn $name() { super::on_threads("2", super::$name); })*
-            $(#[test] #[ignore = "needs CLIENT TRACKING"] fn $later() { super::on_threads("2", super::$later); })*
         }
         mod eight_threads {
             $(#[test] fn $name() { super::on_threads("8", super::$name); })*
-            $(#[test] #[ignore = "needs CLIENT TRACKING"] fn $later() { super::on_threads("8", super::$later); })*
         }
     };
 }
@@ -42,8 +38,8 @@ on_every_server! {
     a_push_is_answered_after_the_blocked_are_served the_blocked_are_served_first_come_first_served
     a_client_blocked_on_many_keys_is_served_once nothing_is_lost_between_pushers_and_blocked_poppers
     watch_loses_no_update watch_sees_nothing_that_did_not_happen messages_arrive_in_order
-    an_expired_key_is_never_seen_again;
-    not yet: pushes_and_replies_do_not_tear_each_other
+    an_expired_key_is_never_seen_again pushes_and_replies_do_not_tear_each_other
+    what_is_cached_is_invalidated what_a_prefix_covers_is_invalidated
 }
 
 fn on_threads(threads: &str, test: fn(&Server)) {
@@ -506,6 +502,104 @@ fn pushes_and_replies_do_not_tear_each_other(server: &Server) {
         }
         stop.store(true, Ordering::SeqCst);
         assert!(pushes > 0);
+    });
+}
+
+// Client-side caching: what a client has read and not been told to forget is what the server has.
+
+/// A client that caches as the documentation tells it to.
+struct Caching {
+    connection: Client,
+    cache: HashMap<String, Value>,
+    told: usize,
+}
+
+impl Caching {
+    fn new(server: &Server, how: &str) -> Caching {
+        let mut connection = server.connect();
+        connection.cmd("HELLO 3");
+        connection.cmd(&format!("CLIENT TRACKING ON {how}"));
+        Caching { connection, cache: HashMap::new(), told: 0 }
+    }
+
+    /// Sends a command and returns its reply; what comes before it is taken to heart.
+    fn ask(&mut self, command: &str) -> Value {
+        self.connection.send(&command.split_whitespace().collect::<Vec<_>>()).unwrap();
+        loop {
+            match self.connection.read().unwrap().value {
+                Value::Push(items) => self.forget(&items[1]),
+                reply => return reply,
+            }
+        }
+    }
+
+    fn forget(&mut self, what: &Value) {
+        self.told += 1;
+        match what {
+            Value::Array(keys) => keys.iter().for_each(|key| drop(self.cache.remove(&key.text()))),
+            _ => self.cache.clear(),
+        }
+    }
+
+    fn read(&mut self, key: &str) {
+        let value = self.ask(&format!("GET {key}"));
+        self.cache.insert(key.to_owned(), value);
+    }
+}
+
+fn what_is_cached_is_invalidated(server: &Server) {
+    caches_are_true(server, "");
+}
+
+fn what_a_prefix_covers_is_invalidated(server: &Server) {
+    caches_are_true(server, "BCAST");
+}
+
+/// Writers change keys in every way while clients cache them. Once all is quiet, no cache holds anything outdated.
+fn caches_are_true(server: &Server, how: &str) {
+    const KEYS: usize = 6;
+    let writing = AtomicU64::new(3);
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let writing = &writing;
+            scope.spawn(move || {
+                let (mut c, mut rng) = (server.connect(), Rng::new(seed() + writer));
+                for n in 0..400 * rounds() {
+                    let (a, b) = (rng.below(KEYS), rng.below(KEYS));
+                    match rng.below(8) {
+                        0 => c.cmd(&format!("DEL k{a} k{b}")),
+                        1 => c.cmd(&format!("SET k{a} {writer}-{n} PX 1")),
+                        2 => c.cmd(&format!("MSET k{a} {writer}-{n} k{b} {writer}+{n}")),
+                        3 => c.cmd(&format!(
+                            "EVAL return(redis.call('SET',KEYS[1],ARGV[1])) 1 k{a} {writer}-{n}"
+                        )),
+                        4 if n % 50 == 0 => c.cmd("FLUSHALL"),
+                        _ => c.cmd(&format!("SET k{a} {writer}-{n}")),
+                    };
+                }
+                writing.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        for reader in 0..2 {
+            let writing = &writing;
+            scope.spawn(move || {
+                let (mut c, mut rng) = (Caching::new(server, how), Rng::new(seed() + 100 + reader));
+                while writing.load(Ordering::SeqCst) > 0 {
+                    c.read(&format!("k{}", rng.below(KEYS)));
+                }
+                // What is about to expire does, and the last messages arrive.
+                std::thread::sleep(Duration::from_millis(400));
+                c.ask("PING");
+                c.ask("PING");
+                let mut other = server.connect();
+                other.cmd("HELLO 3");
+                for (key, value) in std::mem::take(&mut c.cache) {
+                    let now = other.cmd(&format!("GET {key}"));
+                    assert_eq!(value, now, "{key} is cached and has changed");
+                }
+                assert!(c.told > 0);
+            });
+        }
     });
 }
 
