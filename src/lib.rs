@@ -29,8 +29,8 @@
 //! # Rooms, low to high
 //!
 //! A file imports only from rooms to its left; `tests/tidy.rs` holds the line:
-//! `error util < ds < value < resp < config < log < keyspace < client < {acl pubsub stats} < {persist script} < replication < dispatch
-//! < commands < net < server < main`
+//! `error util < ds < value < resp < config < acl < log < keyspace < client < {pubsub stats} < {persist script}
+//! < replication < dispatch < commands < net < server < main`
 //!
 //! | room | its question |
 //! |---|---|
@@ -39,6 +39,7 @@
 //! | [`value`] | what is in a key? |
 //! | [`resp`] | what do these bytes mean? |
 //! | [`config`] | what did the operator ask for? |
+//! | [`acl`] | who may do what? |
 //! | [`log`] | in which order did things happen? |
 //! | [`keyspace`] | where does a key live? |
 //! | [`client`] | who is asking? |
@@ -59,6 +60,7 @@
 //! - [`dispatch::ctx::Ctx::changed`] is the only way to report a write.
 //! - Nothing is ever locked while a shard is held, but the log's own short lock and the mailboxes.
 
+pub mod acl;
 pub mod client;
 pub mod commands;
 pub mod config;

@@ -3,6 +3,7 @@
 
 pub mod logging;
 mod ports;
+mod users;
 
 use std::io;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ impl Server {
         announce(&config, &loaded.warnings);
         std::env::set_current_dir(&config.dir.0)?;
         let mut table = Table::new(FAMILIES);
+        let acl = users::all(&table, &config, &loaded.users)?;
         for rename in &loaded.renames {
             let word = |i: usize| rename.words.get(i).map(|w| String::from_utf8_lossy(w)).unwrap_or_default();
             table
@@ -77,6 +79,7 @@ impl Server {
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
             stats: Stats::new(threads + 1, table.entries().len()),
+            acl,
             clients: Registry::new(threads),
             config: Live::new(config),
             table,

@@ -73,6 +73,11 @@ pub enum Message {
         /// The client.
         to: u64,
     },
+    /// What its user may do has changed: it may have to go.
+    Review {
+        /// The client.
+        to: u64,
+    },
     /// Look at the shared flags of the client again.
     Look {
         /// The client.
@@ -90,6 +95,7 @@ impl Message {
             | Message::RedirectGone { to, .. }
             | Message::Served { to, .. }
             | Message::Kill { to }
+            | Message::Review { to }
             | Message::Look { to } => *to,
         }
     }

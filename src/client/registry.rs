@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, A
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::acl::{DEFAULT, User};
 use crate::client::mailbox::Mailbox;
 use crate::client::message::Message;
 use crate::client::monitor::Monitors;
@@ -21,8 +22,8 @@ pub struct Labels {
     pub lib_name: Box<[u8]>,
     /// CLIENT SETINFO LIB-VER.
     pub lib_ver: Box<[u8]>,
-    /// The ACL user.
-    pub user: Option<Arc<str>>,
+    /// The user it logged in as, as it was then; `None` is the default user.
+    pub user: Option<Arc<User>>,
 }
 
 /// The kind of a client, for limits and CLIENT KILL TYPE.
@@ -196,6 +197,11 @@ impl Client {
         let ip = self.addr.rsplit_once(':').map(|(ip, _)| ip.trim_matches(['[', ']']));
         let ip = ip.and_then(|ip| ip.parse::<std::net::IpAddr>().ok());
         self.has(UNIX_SOCKET) || ip.is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
+    /// The name of its user.
+    pub fn user_name(&self) -> Box<[u8]> {
+        self.labels.lock().user.as_ref().map_or(DEFAULT.into(), |user| user.name.clone())
     }
 
     /// Its kind.

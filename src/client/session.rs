@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::acl::Login;
 use crate::client::registry::Client;
 use crate::resp::reply::Proto;
 
@@ -59,8 +60,8 @@ pub struct Session {
     /// Protocol version.
     pub proto: Proto,
     /// The user it runs as.
-    pub user: Arc<str>,
-    /// False until AUTH, where a password is required.
+    pub login: Login,
+    /// It has logged in, or had no need to when it connected.
     pub authenticated: bool,
     /// The transaction being assembled.
     pub multi: Option<Multi>,
@@ -86,12 +87,12 @@ pub struct Session {
 
 impl Session {
     /// The state of a new connection.
-    pub fn new(client: Arc<Client>, user: Arc<str>, authenticated: bool) -> Self {
+    pub fn new(client: Arc<Client>, login: Login, authenticated: bool) -> Self {
         Session {
             client,
             db: 0,
             proto: Proto::Resp2,
-            user,
+            login,
             authenticated,
             multi: None,
             watched: Vec::new(),
@@ -108,7 +109,7 @@ impl Session {
 
     /// A session without a connection: it replays the log, loads data, or serves a blocked client.
     pub fn internal(client: Arc<Client>) -> Self {
-        let mut session = Session::new(client, "default".into(), true);
+        let mut session = Session::new(client, Login::internal(), true);
         session.internal = true;
         session
     }

@@ -8,10 +8,11 @@ use crate::client::pause::Paused;
 use crate::client::registry::{BLOCKED, ClientType, NO_EVICT, NO_TOUCH};
 use crate::client::session::ReplyMode;
 use crate::client::{Client, registry};
-use crate::commands::clients_list::{Moment, describe};
 use crate::commands::clients_tracking;
 use crate::commands::connection::check_label;
 use crate::commands::prelude::*;
+use crate::dispatch::client_line::{Moment, describe};
+use crate::dispatch::core::Core;
 use crate::util::number;
 
 /// The family's rows.
@@ -110,7 +111,7 @@ struct Kill<'a> {
 }
 
 impl<'a> Kill<'a> {
-    fn parse(args: &mut Args<'a>) -> Result<Self> {
+    fn parse(core: &Core, args: &mut Args<'a>) -> Result<Self> {
         if args.left() == 1 {
             return Ok(Kill { addr: args.maybe(), ..Kill::default() });
         }
@@ -133,7 +134,7 @@ impl<'a> Kill<'a> {
             } else if args.word("laddr") {
                 kill.laddr = args.maybe();
             } else if args.word("user") {
-                kill.user = Some(known_user(args.next()?)?);
+                kill.user = Some(known_user(core, args.next()?)?);
             } else if args.word("skipme") {
                 kill.spare_me = yes_or_no(args, "yes", "no")?;
             } else {
@@ -144,10 +145,7 @@ impl<'a> Kill<'a> {
     }
 
     fn means(&self, client: &Client, now_ms: u64) -> bool {
-        let user = |name: &[u8]| {
-            let labels = client.labels.lock();
-            labels.user.as_deref().unwrap_or("default").as_bytes() == name
-        };
+        let user = |name: &[u8]| *client.user_name() == *name;
         self.id.is_none_or(|id| client.id == id)
             && self.kind.is_none_or(|kind| client.kind() == kind)
             && self.addr.is_none_or(|addr| client.addr.as_bytes() == addr)
@@ -157,9 +155,9 @@ impl<'a> Kill<'a> {
     }
 }
 
-/// The default user is the only one before ACLs come.
-fn known_user(name: &[u8]) -> Result<&[u8]> {
-    if name == b"default" {
+/// Refuses the name of a user that there is not.
+fn known_user<'n>(core: &Core, name: &'n [u8]) -> Result<&'n [u8]> {
+    if core.acl.user(name).is_some() {
         return Ok(name);
     }
     Err(Error::text(format!("ERR No such user '{}'", error::clip(name, 128))))
@@ -178,7 +176,7 @@ fn yes_or_no(args: &mut Args<'_>, yes: &str, no: &str) -> Result<bool> {
 
 fn client_kill(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let old_form = args.left() == 1;
-    let kill = Kill::parse(args)?;
+    let kill = Kill::parse(ctx.core, args)?;
     let (me, now) = (ctx.session.client.id, ctx.worker.mono_ms);
     let mut killed = 0;
     for client in ctx.core.clients.all() {

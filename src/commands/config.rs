@@ -76,6 +76,7 @@ fn config_set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 
 fn config_resetstat(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     ctx.core.stats.reset();
+    ctx.core.acl.log.reset_counts();
     ctx.core.reaper.done.store(0, std::sync::atomic::Ordering::Release);
     ctx.core.upkeep.capped.store(0, std::sync::atomic::Ordering::Relaxed);
     out.ok();
@@ -86,10 +87,12 @@ fn config_rewrite(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> R
     let Some(path) = &ctx.core.config_file else {
         return Err(Error::new("ERR The server is running without a config file"));
     };
-    rewrite::rewrite_file(path, ctx.config(), &[], rewrite::Defaults::Omit).map_err(|error| {
-        tracing::warn!("CONFIG REWRITE failed: {error}");
-        Error::text(format!("ERR Rewriting config file: {error}"))
-    })?;
+    rewrite::rewrite_file(path, ctx.config(), &ctx.core.acl.directives(), rewrite::Defaults::Omit).map_err(
+        |error| {
+            tracing::warn!("CONFIG REWRITE failed: {error}");
+            Error::text(format!("ERR Rewriting config file: {error}"))
+        },
+    )?;
     tracing::info!("CONFIG REWRITE executed with success.");
     out.ok();
     Ok(())

@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::acl::DEFAULT;
+use crate::acl::log::Reason;
 use crate::client::registry::{CLOSE_AFTER_REPLY, RESP3};
 use crate::client::session::ReplyMode;
 use crate::commands::clients_tracking;
 use crate::commands::prelude::*;
 use crate::commands::pubsub;
 use crate::config::REDIS_VERSION;
-use crate::dispatch::multi;
+use crate::dispatch::{multi, permit};
 use crate::resp::reply::Proto;
 use crate::util::number;
 
@@ -121,36 +123,32 @@ fn select(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-/// Authenticates as the default user, the only one before ACLs come.
-fn authenticate(ctx: &mut Ctx<'_>, user: &[u8], password: &[u8]) -> Result {
-    let wrong = Error::new("WRONGPASS invalid username-password pair or user is disabled.");
-    let required = ctx.config().requirepass.clone();
-    // Without a password any will do, as for a user with `nopass`.
-    if user != b"default" || (!required.is_empty() && !same(&required, password)) {
-        return Err(wrong);
-    }
+/// Logs the connection in.
+pub(crate) fn log_in(ctx: &mut Ctx<'_>, name: &[u8], password: &[u8], said: &[u8]) -> Result {
+    let Some(login) = ctx.core.acl.authenticate(name, password) else {
+        let context = permit::context_of(ctx.session);
+        permit::log(ctx.core, ctx.worker, ctx.session, Reason::Auth, context, said, Some(name));
+        return Err(Error::new("WRONGPASS invalid username-password pair or user is disabled."));
+    };
+    ctx.session.client.labels.lock().user = Some(login.user.clone());
+    ctx.session.login = login;
     ctx.session.authenticated = true;
-    ctx.session.user = "default".into();
     Ok(())
 }
 
-/// Compares without telling by the time it takes where the difference is.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
-}
-
 fn auth(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let said = args.get(0).unwrap_or_default();
     let first = args.next()?;
     match args.maybe() {
         _ if args.left() > 0 => return Err(error::SYNTAX),
-        Some(password) => authenticate(ctx, first, password)?,
-        None if ctx.config().requirepass.is_empty() => {
+        Some(password) => log_in(ctx, first, password, said)?,
+        None if ctx.core.acl.first_login().user.needs_no_password() => {
             return Err(Error::new(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
             ));
         }
-        None => authenticate(ctx, b"default", first)?,
+        None => log_in(ctx, DEFAULT, first, said)?,
     }
     out.ok();
     Ok(())
@@ -188,9 +186,9 @@ fn hello(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         }
     }
     if let Some((user, password)) = login {
-        authenticate(ctx, user, password)?;
+        log_in(ctx, user, password, args.get(0).unwrap_or_default())?;
     }
-    if !ctx.session.authenticated {
+    if !permit::has_entered(ctx.core, ctx.session) {
         return Err(Error::new(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
@@ -238,11 +236,15 @@ fn reset(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     ctx.session.reply_mode = ReplyMode::On;
     ctx.session.db = 0;
     ctx.session.client.db.store(0, Ordering::Relaxed);
-    ctx.session.client.labels.lock().name = Box::default();
+    {
+        let mut labels = ctx.session.client.labels.lock();
+        labels.name = Box::default();
+        labels.user = None;
+    }
     set_proto(ctx, Proto::Resp2);
     out.set_proto(Proto::Resp2);
-    ctx.session.user = "default".into();
-    ctx.session.authenticated = ctx.config().requirepass.is_empty();
+    ctx.session.login = ctx.core.acl.first_login();
+    ctx.session.authenticated = ctx.core.acl.is_open();
     out.simple("RESET");
     Ok(())
 }

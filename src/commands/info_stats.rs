@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crate::acl::log::Reason;
 use crate::commands::info::lines;
 use crate::commands::prelude::*;
 use crate::pubsub::Space;
@@ -116,16 +117,17 @@ fn clients(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
 fn loops(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
     let s = &ctx.core.stats;
     let rates = s.rates.per_second();
+    let denied = |reason| ctx.core.acl.log.count(reason);
     lines!(text,
         "eventloop_cycles": s.sum(|t| &t.turns.count),
         "eventloop_duration_sum": s.sum(|t| &t.turns.micros),
         "eventloop_duration_cmd_sum": s.sum(|t| &t.turns.command_micros),
         "instantaneous_eventloop_cycles_per_sec": rates.turns,
         "instantaneous_eventloop_duration_usec": rates.turn_us,
-        "acl_access_denied_auth": 0,
-        "acl_access_denied_cmd": 0,
-        "acl_access_denied_key": 0,
-        "acl_access_denied_channel": 0,
+        "acl_access_denied_auth": denied(Reason::Auth),
+        "acl_access_denied_cmd": denied(Reason::Command),
+        "acl_access_denied_key": denied(Reason::Key),
+        "acl_access_denied_channel": denied(Reason::Channel),
     )
 }
 

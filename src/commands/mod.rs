@@ -3,9 +3,9 @@
 pub(crate) mod prelude;
 pub(crate) mod scan_args;
 
+pub mod acl;
 pub mod bitmaps;
 pub mod clients;
-mod clients_list;
 mod clients_tracking;
 pub mod cluster;
 pub mod command;
@@ -54,6 +54,7 @@ use crate::dispatch::spec::Command;
 
 /// All families, in the order of the table.
 pub const FAMILIES: &[&[Command]] = &[
+    acl::COMMANDS,
     bitmaps::COMMANDS,
     clients::COMMANDS,
     command::COMMANDS,

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use crate::commands::prelude::*;
 use crate::dispatch::access::Expiry;
 use crate::dispatch::core::Core;
+use crate::dispatch::permit;
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
 use crate::value::{List, Value, Zset};
@@ -66,7 +67,8 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn parse(args: &mut Args<'a>, stores: bool) -> Result<Self> {
+    /// `free` says whether the user may read keys that the arguments do not name.
+    fn parse(args: &mut Args<'a>, stores: bool, free: bool) -> Result<Self> {
         let mut plan = Plan::default();
         while args.left() > 0 {
             let left = args.left() - 1;
@@ -82,10 +84,20 @@ impl<'a> Plan<'a> {
                 plan.store = Some(args.next()?);
             } else if left >= 1 && args.word("BY") {
                 let pattern = args.next()?;
+                if !free && pattern.contains(&b'*') {
+                    return Err(Error::new(
+                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 plan.by = Some(pattern);
                 // Once said, it stays said, whatever a second BY says.
                 plan.unsorted |= !pattern.contains(&b'*');
             } else if left >= 1 && args.word("GET") {
+                if !free {
+                    return Err(Error::new(
+                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 plan.get.push(args.next()?);
             } else {
                 return Err(error::SYNTAX);
@@ -124,7 +136,8 @@ fn sort_ro(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
 
 fn run(ctx: &mut Ctx<'_>, args: &mut Args<'_>, stores: bool, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    let mut plan = Plan::parse(args, stores)?;
+    let free = permit::may_read_all_keys(ctx, args.argv());
+    let mut plan = Plan::parse(args, stores, free)?;
     let (source, mut elements) = load(ctx, &key)?;
     if source == Source::Zset {
         // What Redis does, and OBJECT ENCODING shows: whoever sorts a sorted set makes it a large one.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::acl::log::Context;
 use crate::client::Session;
 use crate::client::message::Message;
 use crate::client::registry::BLOCKED;
@@ -11,6 +12,9 @@ use crate::dispatch::access::kind_of;
 use crate::dispatch::call::{Outcome, Shards};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode, OnTimeout, Until, Wait};
+use crate::dispatch::gate::Request;
+use crate::dispatch::permit;
+use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
 use crate::error::Error;
 use crate::keyspace::Locked;
@@ -90,7 +94,7 @@ fn enlist(ctx: &mut Ctx<'_>, wait: Wait) -> Blocked {
         ticket: session.ticket,
         db: session.db,
         proto: session.proto,
-        user: session.user.clone(),
+        login: session.login.clone(),
         argv: wait.argv,
         keys: wait.keys,
         touches: wait.touches,
@@ -227,11 +231,24 @@ fn serve(ctx: &mut Ctx<'_>, waiter: &Arc<Waiter>, outcome: &mut Outcome) -> bool
     let mut session = Session::internal(client);
     session.db = waiter.db;
     session.proto = waiter.proto;
-    session.user = waiter.user.clone();
+    session.login = waiter.login.clone();
+    // Whose user is gone will be disconnected.
+    if session.login.is_stale(&ctx.core.acl) && !session.login.renew(&ctx.core.acl) {
+        return false;
+    }
+    let refused = refusal(ctx, &mut session, entry, &argv);
     std::mem::swap(ctx.session, &mut session);
     let wait = ctx.wait.take();
     let mut buf = Vec::new();
-    ctx.call_nested(entry, Mode::Serving, &argv, &mut Reply::new(&mut buf, waiter.proto));
+    let mut out = Reply::new(&mut buf, waiter.proto);
+    match refused {
+        Some(error) => {
+            ctx.stats.commands[entry.id].rejected.add(1);
+            ctx.core.stats.error(ctx.worker.id, error.code());
+            out.error(&error);
+        }
+        None => _ = ctx.call_nested(entry, Mode::Serving, &argv, &mut out),
+    }
     let goes_on = std::mem::replace(&mut ctx.wait, wait).is_some();
     std::mem::swap(ctx.session, &mut session);
     if goes_on {
@@ -250,6 +267,15 @@ fn serve(ctx: &mut Ctx<'_>, waiter: &Arc<Waiter>, outcome: &mut Outcome) -> bool
     // What its own command told the client comes after the reply.
     finish_unit(ctx, outcome);
     true
+}
+
+/// What a client reads whose user may not run any more what it has waited for.
+fn refusal(ctx: &Ctx<'_>, session: &mut Session, entry: &Entry, argv: &[&[u8]]) -> Option<Error> {
+    session.internal = false;
+    let request = Request { core: ctx.core, worker: ctx.worker, session, entry, argv };
+    let refused = permit::check(&request, Context::TopLevel).err();
+    session.internal = true;
+    refused.map(|refusal| permit::error(refusal, &session.login.user, entry, argv))
 }
 
 /// The shards that are missing to serve whoever waits for `names`, and whoever waits for what serving them changes.

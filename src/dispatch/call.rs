@@ -20,6 +20,7 @@ use crate::dispatch::gate::{self, Request};
 use crate::dispatch::keys;
 use crate::dispatch::multi;
 use crate::dispatch::observe;
+use crate::dispatch::permit;
 use crate::dispatch::spec::{Lock, LockNeed};
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
@@ -63,6 +64,9 @@ pub fn run<'a>(
     known: Option<(&'a Entry, Option<Key<'a>>)>,
     out: &mut Reply<'_>,
 ) -> Outcome {
+    if !permit::renew(core, session) {
+        return Outcome::default();
+    }
     let start = out.position();
     let found = match known {
         Some((entry, key)) => Ok((entry, key)),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::acl::Acl;
 use crate::client::Registry;
 use crate::config::live::Live;
 use crate::config::table::Setting;
@@ -30,6 +31,8 @@ pub struct Core {
     pub config: Live,
     /// The command table.
     pub table: Table,
+    /// The users.
+    pub acl: Acl,
     /// The connected clients.
     pub clients: Registry,
     /// The subscriptions.
@@ -119,6 +122,9 @@ impl Core {
         for row in rows.iter().filter(|row| row.name == "dir") {
             std::env::set_current_dir(&new.dir.0)
                 .map_err(|e| SetError::failed(row.name, &crate::config::values::reason(&e)))?;
+        }
+        if rows.iter().any(|row| row.name == "requirepass") {
+            self.acl.set_default_password(&new.requirepass);
         }
         if old.appendonly != new.appendonly && rewrite::turn(self.world(), new.appendonly).is_err() {
             // The other settings may be back where they were: the directory is all that has an effect.

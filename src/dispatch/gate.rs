@@ -5,6 +5,7 @@ use crate::client::Session;
 use crate::client::pause::Paused;
 use crate::client::registry::MONITOR;
 use crate::dispatch::core::Core;
+use crate::dispatch::permit;
 use crate::dispatch::spec::{
     self, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, TELLS_HEALTH, WRITE,
 };
@@ -31,7 +32,8 @@ pub struct Request<'r> {
 type Check = fn(&Request<'_>) -> Result;
 
 /// The checks, in the order in which Redis objects.
-const CHECKS: &[Check] = &[authentication, transaction, loading, memory, disk, replicas, subscriber, monitor];
+const CHECKS: &[Check] =
+    &[authentication, transaction, permission, loading, memory, disk, replicas, subscriber, monitor];
 
 /// Runs all checks.
 pub fn check(request: &Request<'_>) -> Result {
@@ -42,7 +44,11 @@ pub fn check(request: &Request<'_>) -> Result {
 }
 
 fn authentication(r: &Request<'_>) -> Result {
-    if r.session.authenticated || r.entry.row.is(NO_AUTH) { Ok(()) } else { Err(error::NO_AUTH) }
+    if permit::has_entered(r.core, r.session) || r.entry.row.is(NO_AUTH) {
+        Ok(())
+    } else {
+        Err(error::NO_AUTH)
+    }
 }
 
 fn transaction(r: &Request<'_>) -> Result {
@@ -50,6 +56,11 @@ fn transaction(r: &Request<'_>) -> Result {
         return Err(Error::new("ERR Command not allowed inside a transaction"));
     }
     Ok(())
+}
+
+fn permission(r: &Request<'_>) -> Result {
+    permit::check(r, permit::context_of(r.session))
+        .map_err(|refusal| permit::error(refusal, &r.session.login.user, r.entry, r.argv))
 }
 
 fn loading(r: &Request<'_>) -> Result {

@@ -2,11 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::acl::Refusal;
+use crate::acl::log::Context;
 use crate::client::Session;
 use crate::client::session::{Multi, Queued};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::gate::Request;
+use crate::dispatch::permit;
 use crate::dispatch::table::Entry;
+use crate::error::Error;
 use crate::resp::reply::Reply;
 
 /// Adds a command to the transaction.
@@ -48,8 +53,29 @@ pub fn run_queue(ctx: &mut Ctx<'_>, multi: Multi, out: &mut Reply<'_>) {
         let entry = ctx.core.table.entry(queued.command);
         // HELLO may change the protocol in the middle.
         out.set_proto(ctx.session.proto);
-        ctx.call_nested(entry, Mode::Transaction, &argv, out);
+        // What was allowed when it was queued may be forbidden by now.
+        let (core, worker, session) = (ctx.core, &*ctx.worker, &*ctx.session);
+        match permit::check(&Request { core, worker, session, entry, argv: &argv }, Context::Multi) {
+            Ok(()) => _ = ctx.call_nested(entry, Mode::Transaction, &argv, out),
+            Err(refusal) => {
+                let error = no_longer_allowed(refusal);
+                core.stats.error(worker.id, error.code());
+                out.error(&error);
+            }
+        }
     }
+}
+
+fn no_longer_allowed(refusal: Refusal) -> Error {
+    let reason = match refusal {
+        Refusal::Command => "no permission to execute the command or subcommand",
+        Refusal::Key(_) => "no permission to touch the specified keys",
+        Refusal::Channel(_) => "no permission to access one of the channels used as arguments to the command",
+    };
+    Error::text(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
+         is no longer allowed for the following reason: {reason}"
+    ))
 }
 
 /// Puts a key under WATCH. The caller holds its shard.

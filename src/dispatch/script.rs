@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::acl::log::Context;
 use crate::dispatch::busy::{self, Board, Code, Told};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::gate::Request;
+use crate::dispatch::permit;
 use crate::dispatch::spec::{DENYOOM, NOSCRIPT, READONLY, WRITE};
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
@@ -199,6 +202,12 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
         if row.is(NOSCRIPT) {
             return Err(error::NO_SCRIPT_HERE);
         }
+        let (worker, session) = (&*self.ctx.worker, &*self.ctx.session);
+        let request = Request { core, worker, session, entry, argv };
+        permit::check(&request, Context::Lua).map_err(|refusal| {
+            let why = permit::reason(refusal, &session.login.user, entry, argv, false);
+            Error::text(format!("NOPERM ACL failure in script: {why}"))
+        })?;
         if self.read_only && row.is(WRITE) {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
         }
@@ -256,7 +265,8 @@ impl Host for Caller<'_, '_, '_> {
     }
 
     fn acl_check(&mut self, argv: &[&[u8]]) -> Option<bool> {
-        self.ctx.core.table.resolve(argv).ok().map(|_| true)
+        let entry = self.ctx.core.table.resolve(argv).ok()?;
+        Some(permit::judge(&self.ctx.session.login.user, entry, argv).is_ok())
     }
 
     fn log(&mut self, level: u8, message: &[u8]) {

@@ -257,6 +257,19 @@ pub enum LockNeed {
     All,
 }
 
+/// Which arguments are channels that the user must be allowed to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channels {
+    /// None.
+    None,
+    /// The first.
+    First,
+    /// All.
+    All,
+    /// All, and they are patterns.
+    Patterns,
+}
+
 /// What COMMAND DOCS tells.
 #[derive(Debug, Clone, Copy)]
 pub struct Doc {
@@ -293,6 +306,8 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// Finds the keys when `keys` cannot.
     pub find_keys: Option<KeyFinder>,
+    /// Where its channels are.
+    pub channels: Channels,
     /// What it locks.
     pub lock: Lock,
     /// Hints for proxies.
@@ -320,6 +335,7 @@ impl Command {
             acl: 0,
             keys: &[],
             find_keys: None,
+            channels: Channels::None,
             lock: Lock::Keys,
             tips: &[],
             doc: Doc {
@@ -375,6 +391,12 @@ impl Command {
     /// Sets the function that finds keys by looking at the arguments.
     pub const fn find_keys(mut self, f: KeyFinder) -> Command {
         self.find_keys = Some(f);
+        self
+    }
+
+    /// Says which arguments are channels.
+    pub const fn channels(mut self, channels: Channels) -> Command {
+        self.channels = channels;
         self
     }
 

@@ -110,6 +110,13 @@ impl Table {
         self.resolve_sub(entry, argv)
     }
 
+    /// The entry that a request names, a container where it names no subcommand; `None` when there is none of that
+    /// name.
+    pub fn look_up(&self, argv: &[&[u8]]) -> Option<&Entry> {
+        let entry = self.by_request(argv.first()?)?;
+        if argv.len() == 1 { Some(entry) } else { self.resolve_sub(entry, argv).ok() }
+    }
+
     /// The subcommand that a request to `entry` means, or `entry` itself when it has none.
     pub fn resolve_sub<'t>(&'t self, entry: &'t Entry, argv: &[&[u8]]) -> Result<&'t Entry> {
         if entry.subcommands.is_empty() {

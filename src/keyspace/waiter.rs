@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::acl::Login;
 use crate::keyspace::claim::Claim;
 use crate::resp::reply::Proto;
 use crate::value::Kind;
@@ -34,8 +35,8 @@ pub struct Waiter {
     pub db: usize,
     /// The protocol of its reply.
     pub proto: Proto,
-    /// The name of its user, for commands that look at it.
-    pub user: Arc<str>,
+    /// Its user, who may be allowed less by the time it is served.
+    pub login: Login,
     /// The command to run again when a key is ready.
     pub argv: Vec<Box<[u8]>>,
     /// The keys that may end the wait.
@@ -113,7 +114,7 @@ mod tests {
             ticket: 1,
             db: 0,
             proto: Proto::Resp2,
-            user: "default".into(),
+            login: Login::internal(),
             argv: vec![],
             keys: vec![],
             touches: vec![],

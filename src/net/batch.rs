@@ -11,6 +11,7 @@ use crate::client::registry::TRACKING_CACHING;
 use crate::client::session::ReplyMode;
 use crate::dispatch::call;
 use crate::dispatch::core::Core;
+use crate::dispatch::permit;
 use crate::dispatch::spec::{FOR_SUBSCRIBERS, PUBSUB};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -74,7 +75,7 @@ fn run_all(
     let core = &*thread.core;
     let limits = Limits {
         max_bulk: worker.config.proto_max_bulk_len as i64,
-        authenticated: state.session.authenticated,
+        authenticated: permit::has_entered(core, &state.session),
     };
     let mut words = Vec::new();
     let batch = parse(state, data, limits, &mut words);

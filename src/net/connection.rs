@@ -93,9 +93,7 @@ impl Conn {
 pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
     let Some((stream, client)) = accepted.into_stream(&thread).await else { return };
     let core = thread.core.clone();
-    let open = core.config.load().requirepass.is_empty();
-    let mut session = Session::new(client.clone(), "default".into(), open);
-    session.db = 0;
+    let session = Session::new(client.clone(), core.acl.first_login(), core.acl.is_open());
     let state = State {
         session,
         parser: Parser::new(),

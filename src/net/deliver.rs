@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use crate::client::Session;
 use crate::client::message::{Message, Published, Stale};
+use crate::dispatch::core::Core;
+use crate::dispatch::permit;
 use crate::net::connection::{Conn, State};
 use crate::net::thread::Thread;
 use crate::resp::reply::Reply;
@@ -15,11 +17,11 @@ pub fn mail(thread: &Thread, mut busy: Option<(&Rc<Conn>, &mut State)>) {
     for message in messages.drain(..) {
         let to = message.to();
         match &mut busy {
-            Some((conn, state)) if conn.client.id == to => deliver(state, message),
+            Some((conn, state)) if conn.client.id == to => deliver(&thread.core, state, message),
             _ => {
                 let conn = thread.conns.borrow().get(&to).cloned();
                 if let Some(conn) = conn {
-                    deliver(&mut conn.state.borrow_mut(), message);
+                    deliver(&thread.core, &mut conn.state.borrow_mut(), message);
                     conn.wake();
                 }
             }
@@ -29,7 +31,7 @@ pub fn mail(thread: &Thread, mut busy: Option<(&Rc<Conn>, &mut State)>) {
 }
 
 /// Delivers one message to a client.
-fn deliver(state: &mut State, message: Message) {
+fn deliver(core: &Core, state: &mut State, message: Message) {
     let mut out = Reply::new(&mut state.output, state.session.proto);
     match message {
         Message::Published { message, pattern, .. } => published(&mut out, &message, pattern.as_deref()),
@@ -50,6 +52,7 @@ fn deliver(state: &mut State, message: Message) {
             }
         }
         Message::Kill { .. } => state.killed = true,
+        Message::Review { .. } => state.killed |= !permit::review(core, &mut state.session),
         Message::Look { .. } => {}
     }
 }

@@ -97,10 +97,14 @@ fn objection(core: &Core, peer_is_local: bool) -> Option<&'static str> {
         core.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
         return Some("-ERR max number of clients reached\r\n");
     }
-    if config.protected_mode && config.requirepass.is_empty() && !peer_is_local {
+    if config.protected_mode && !peer_is_local && default_needs_no_password(core) {
         return Some(PROTECTED);
     }
     None
+}
+
+fn default_needs_no_password(core: &Core) -> bool {
+    core.acl.first_login().user.needs_no_password()
 }
 
 /// What a stranger reads while the server is protected.

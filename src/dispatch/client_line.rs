@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::acl::DEFAULT;
 use crate::client::Client;
 use crate::client::registry::{self, ClientType};
 use crate::dispatch::core::Core;
@@ -50,6 +51,7 @@ pub fn describe(core: &Core, client: &Client, at: &Moment, text: &mut Vec<u8>) {
     let get = |cell: &AtomicUsize| cell.load(Ordering::Relaxed);
     let seconds = |since: u64| at.now_ms.saturating_sub(since) / 1000;
     let labels = client.labels.lock().clone();
+    let user = labels.user.as_ref().map_or(DEFAULT, |user| &user.name);
     let command = match client.last_command.load(Ordering::Relaxed) {
         0 => "NULL",
         n => core.table.entries().get(n as usize - 1).map_or("NULL", |entry| entry.name.as_str()),
@@ -94,7 +96,7 @@ pub fn describe(core: &Core, client: &Client, at: &Moment, text: &mut Vec<u8>) {
     word("tot-mem", &memory);
     word("events", &if output > 0 { "rw" } else { "r" });
     word("cmd", &command);
-    word("user", &labels.user.as_deref().unwrap_or("default"));
+    word("user", &String::from_utf8_lossy(&user));
     word("redir", &redirect);
     word("resp", &if client.has(registry::RESP3) { 3 } else { 2 });
     word("lib-name", &String::from_utf8_lossy(&labels.lib_name));
