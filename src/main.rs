@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use peregrine::config::REDIS_VERSION;
 use peregrine::config::cmdline::Invocation;
 use peregrine::config::file;
-use peregrine::server::{Server, logging};
+use peregrine::server::{Server, daemon, logging};
 
 const HELP: &str = "Usage: peregrine [/path/to/redis.conf] [options] [-]
        peregrine -v or --version
@@ -47,7 +47,15 @@ fn main() -> ExitCode {
 }
 
 fn serve(loaded: file::Loaded) -> ExitCode {
-    let ran = logging::start(&loaded.config).and_then(|()| Server::new(loaded)).and_then(Server::run);
+    match daemon::leave_terminal(&loaded.config) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peregrine: cannot run in the background: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    let ran = logging::start(&loaded.config).and_then(|log| Server::new(loaded, log)).and_then(Server::run);
     if let Err(error) = ran {
         eprintln!("peregrine: {error}");
         return ExitCode::FAILURE;

@@ -1,8 +1,11 @@
 //! What starts, and in which order? The server owns everything: it builds the shared parts, starts the I/O threads,
 //! opens the listeners, and takes it all down again.
 
+pub mod daemon;
 pub mod logging;
+mod outside;
 mod ports;
+mod title;
 mod users;
 
 use std::io;
@@ -35,6 +38,10 @@ use crate::net::thread::Thread;
 use crate::persist::{self, Persist};
 use crate::pubsub::PubSub;
 use crate::replication::{self, Replication};
+use crate::server::daemon::PidFile;
+use crate::server::outside::Reach;
+use crate::server::ports::Ports;
+use crate::server::title::Title;
 use crate::stats::Stats;
 use crate::util::clock::{Clock, SystemClock};
 use crate::util::hash::Seed;
@@ -49,6 +56,7 @@ const LOAD_UNSEEN: Duration = Duration::from_millis(500);
 /// A server that has been built and not started.
 pub struct Server {
     core: Arc<Core>,
+    ports: Arc<Ports>,
     threads: usize,
 }
 
@@ -57,7 +65,8 @@ impl Server {
     ///
     /// # Errors
     /// When the system gives no randomness or no thread.
-    pub fn new(loaded: Loaded) -> io::Result<Server> {
+    pub fn new(loaded: Loaded, log: logging::Log) -> io::Result<Server> {
+        let title = title(&loaded);
         let mut config = loaded.config;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         config.io_threads = config.io_threads.on(cores);
@@ -75,6 +84,8 @@ impl Server {
         let mut rng = Rng::from_os()?;
         let seed = Seed::new([rng.next_u64(), rng.next_u64()]);
         let databases = config.databases;
+        let reach = Arc::new(Reach::new(log, &config, title));
+        let ports = reach.ports.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
@@ -91,6 +102,7 @@ impl Server {
             clock,
             run_id: rng::hex_id()?,
             dirty: 0.into(),
+            executable: std::env::current_exe().ok(),
             config_file: loaded.file,
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
@@ -99,9 +111,10 @@ impl Server {
             scripts: Scripts::new(threads + 1),
             upkeep: Upkeep::default(),
             reaper: Reaper::default(),
+            outside: reach,
         };
         core.log.new_history(rng::hex_id()?.as_bytes().try_into().map_err(io::Error::other)?, false);
-        Ok(Server { core: Arc::new(core), threads })
+        Ok(Server { core: Arc::new(core), ports, threads })
     }
 
     /// Runs until a signal or SHUTDOWN ends the server.
@@ -110,6 +123,7 @@ impl Server {
     /// When a port is taken or a thread cannot be started.
     pub fn run(self) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
+        let _pid = PidFile::write(&self.core.config.load());
         runtime.block_on(self.serve())
     }
 
@@ -126,7 +140,7 @@ impl Server {
         tracing::info!("Server initialized");
         let spread = Spread::new(senders);
         let (open, gate) = tokio::sync::watch::channel(false);
-        ports::open(&self.core, &spread, &gate)?;
+        self.ports.open(&self.core, &spread, &gate)?;
         // Clients of a small data set never hear of its loading; those of a large one are told to wait.
         let mut load = std::pin::pin!(self.load());
         if let Ok(loaded) = tokio::time::timeout(LOAD_UNSEEN, &mut load).await {
@@ -192,6 +206,13 @@ impl Server {
             })?;
         }
     }
+}
+
+/// The process title before it is changed.
+fn title(loaded: &Loaded) -> Title {
+    let name = std::env::args().next().unwrap_or_else(|| "peregrine".to_owned());
+    let file = loaded.file.as_deref().and_then(|path| std::path::absolute(path).ok()).unwrap_or_default();
+    Title::new(name, file.display().to_string())
 }
 
 /// What operators and their tools look for first in the log.

@@ -84,17 +84,21 @@ fn config_resetstat(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) ->
 }
 
 fn config_rewrite(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    rewrite_as(ctx, rewrite::Defaults::Omit)?;
+    out.ok();
+    Ok(())
+}
+
+/// Rewrites the file that the settings came from.
+pub(super) fn rewrite_as(ctx: &Ctx<'_>, defaults: rewrite::Defaults) -> Result {
     let Some(path) = &ctx.core.config_file else {
         return Err(Error::new("ERR The server is running without a config file"));
     };
-    rewrite::rewrite_file(path, ctx.config(), &ctx.core.acl.directives(), rewrite::Defaults::Omit).map_err(
-        |error| {
-            tracing::warn!("CONFIG REWRITE failed: {error}");
-            Error::text(format!("ERR Rewriting config file: {error}"))
-        },
-    )?;
+    rewrite::rewrite_file(path, ctx.config(), &ctx.core.acl.directives(), defaults).map_err(|error| {
+        tracing::warn!("CONFIG REWRITE failed: {error}");
+        Error::text(format!("ERR Rewriting config file: {error}"))
+    })?;
     tracing::info!("CONFIG REWRITE executed with success.");
-    out.ok();
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What do tests of the server need? DEBUG, which no program should.
 
+use crate::commands::debug_server;
 use crate::commands::digest::Digest;
 use crate::commands::prelude::*;
 use crate::dispatch::script::install_libraries;
@@ -7,9 +8,7 @@ use crate::ds::entry::View;
 use crate::persist::load;
 use crate::persist::rdb::encode::Encoder;
 use crate::script::library::Restore;
-use crate::util::number;
 use crate::value::Value;
-use std::time::Duration;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
@@ -19,32 +18,55 @@ pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
     .doc("server", "1.0.0", "Depends on subcommand.", "For testing the server.", "")
     .syscmd()];
 
-type Sub = fn(&mut Ctx<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result;
+/// A subcommand, which COMMAND does not list.
+pub(super) struct Sub {
+    /// Its name, in capitals.
+    pub name: &'static str,
+    /// What follows it, for HELP.
+    pub usage: &'static str,
+    /// How many arguments it takes at least, and at most.
+    pub takes: (usize, usize),
+    /// What it does, in a sentence.
+    pub help: &'static str,
+    /// Does it.
+    pub run: Handler,
+}
 
-/// The subcommands, which COMMAND does not list.
-const SUBCOMMANDS: &[(&str, Sub)] = &[
-    ("sleep", sleep),
-    ("jmap", accepted),
-    ("digest", digest),
-    ("digest-value", digest_value),
-    ("reload", reload),
-    ("loadaof", loadaof),
-    ("populate", populate),
-    ("protocol", protocol),
-    ("error", error_reply),
-    ("htstats", htstats),
-    ("htstats-key", htstats_key),
-    ("change-repl-id", accepted),
-    ("pause-cron", pause_cron),
-    ("set-active-expire", set_active_expire),
-    ("quicklist-packed-threshold", accepted),
-    ("set-disable-deny-scripts", accepted),
-    ("replybuffer", accepted),
-    ("dict-resizing", accepted),
-    ("listpack", listpack),
-    ("object", object),
-    ("stringmatch-len", stringmatch_len),
-    ("log", log),
+/// A row of the tables of subcommands.
+pub(super) const fn sub(
+    name: &'static str,
+    usage: &'static str,
+    takes: (usize, usize),
+    help: &'static str,
+    run: Handler,
+) -> Sub {
+    Sub { name, usage, takes, help, run }
+}
+
+/// However many arguments.
+pub(super) const ANY: usize = usize::MAX;
+
+/// What looks at data and changes how it is kept; see `debug_server` for the rest.
+const SUBCOMMANDS: &[Sub] = &[
+    sub("DIGEST", "", (0, 0), "A checksum of all data.", digest),
+    sub("DIGEST-VALUE", "<key> [<key> ...]", (0, ANY), "Checksums of values.", digest_value),
+    sub("HTSTATS", "<dbid> [full]", (1, 2), "Elements and bytes of the tables of a database.", htstats),
+    sub("HTSTATS-KEY", "<key> [full]", (1, 2), "Elements and bytes of a key's table.", htstats_key),
+    sub("LISTPACK", "<key>", (1, 1), "Whether a key is kept in a listpack.", listpack),
+    sub("OBJECT", "<key>", (1, 2), "How a key is kept.", object),
+    sub("POPULATE", "<count> [<prefix>] [<size>]", (1, 3), "Makes keys key:0, key:1, ...", populate),
+    sub("PROTOCOL", "<type>", (1, 1), "A value of a type of the protocol.", protocol),
+    sub("RELOAD", "[MERGE] [NOFLUSH] [NOSAVE]", (0, ANY), "Saves all data and loads it again.", reload),
+    sub("LOADAOF", "", (0, 0), "Loads the append-only file again.", loadaof),
+    sub("SET-ACTIVE-EXPIRE", "<0|1>", (1, 1), "Whether expired keys are looked for.", set_active_expire),
+    sub("STRINGMATCH-LEN", "<n> <pattern>", (2, 2), "Matches n letters with a pattern.", stringmatch_len),
+    sub("CHANGE-REPL-ID", "", (0, 0), "Does nothing.", accepted),
+    sub("DICT-RESIZING", "<0|1>", (1, 1), "Does nothing: tables grow piece by piece.", accepted),
+    sub("JMAP", "", (0, 0), "Does nothing.", accepted),
+    sub("PAUSE-CRON", "<0|1>", (1, 1), "Stops periodic work.", pause_cron),
+    sub("QUICKLIST-PACKED-THRESHOLD", "<size>", (1, 1), "Does nothing.", accepted),
+    sub("REPLYBUFFER", "<what> <value>", (2, 2), "Does nothing.", accepted),
+    sub("SET-DISABLE-DENY-SCRIPTS", "<0|1>", (1, 1), "Does nothing.", accepted),
 ];
 
 fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -56,24 +78,27 @@ fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         ));
     }
     let name = args.next()?;
-    match SUBCOMMANDS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes())) {
-        Some((_, run)) => run(ctx, args, out),
+    let mut all = SUBCOMMANDS.iter().chain(debug_server::SUBCOMMANDS);
+    if name.eq_ignore_ascii_case(b"help") && args.left() == 0 {
+        let usage = |sub: &Sub| format!("{} {}", sub.name, sub.usage).trim_end().to_owned();
+        let lines: Vec<(String, &str)> = all.map(|sub| (usage(sub), sub.help)).collect();
+        help(out, "DEBUG", &lines.iter().map(|(usage, text)| (usage.as_str(), *text)).collect::<Vec<_>>());
+        return Ok(());
+    }
+    let fits = |sub: &&Sub| {
+        name.eq_ignore_ascii_case(sub.name.as_bytes()) && (sub.takes.0..=sub.takes.1).contains(&args.left())
+    };
+    match all.find(fits) {
+        Some(sub) => (sub.run)(ctx, args, out),
         None => Err(Error::text(format!(
             "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            String::from_utf8_lossy(name.get(..128).unwrap_or(name))
+            error::clip(name, 128)
         ))),
     }
 }
 
 /// Nothing to do here, and nothing to see.
 fn accepted(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.ok();
-    Ok(())
-}
-
-fn sleep(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let seconds = number::parse_f64(args.next()?).filter(|s| s.is_finite() && *s >= 0.0).unwrap_or(0.0);
-    std::thread::sleep(Duration::from_secs_f64(seconds.min(3600.0)));
     out.ok();
     Ok(())
 }
@@ -222,11 +247,6 @@ fn populate(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
     Ok(())
 }
 
-fn error_reply(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.error_bytes(args.next()?);
-    Ok(())
-}
-
 /// One value of each type of the protocol, for tests of clients.
 fn protocol(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let three = |out: &mut Reply<'_>| (0..3).for_each(|j| out.int(j));
@@ -324,11 +344,5 @@ fn stringmatch_len(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) ->
     let n = usize::try_from(args.int()?).unwrap_or(0).min(1 << 24);
     let pattern = args.next()?;
     out.flag(crate::util::glob::matches(pattern, &vec![b'a'; n], false));
-    Ok(())
-}
-
-fn log(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.next()?));
-    out.ok();
     Ok(())
 }

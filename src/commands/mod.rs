@@ -12,6 +12,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
+mod debug_server;
 mod digest;
 pub mod expire;
 pub mod functions;

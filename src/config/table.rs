@@ -218,11 +218,11 @@ settings! {
         /// Test the memory after a crash.
         crash_memcheck_enabled: bool = true, yes_no(), "crash-memcheck-enabled", LIVE | KEPT;
         /// Exit instead of aborting on a panic.
-        use_exit_on_panic: bool = false, yes_no(), "use-exit-on-panic", LIVE | HIDDEN | KEPT;
+        use_exit_on_panic: bool = false, yes_no(), "use-exit-on-panic", LIVE | HIDDEN;
         /// Show the logo even when the log is a file.
         always_show_logo: bool = false, yes_no(), "always-show-logo", FIXED | KEPT;
         /// Let the process title tell what the process does.
-        set_proc_title: bool = true, yes_no(), "set-proc-title", FIXED | KEPT;
+        set_proc_title: bool = true, yes_no(), "set-proc-title", FIXED;
         /// What the process title tells.
         proc_title_template: Text = text("{title} {listen-addr} {server-mode}"), only_if(checks::title),
             "proc-title-template", LIVE | KEPT;

@@ -71,6 +71,9 @@ fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
         ctx.stats.dirty.add(ctx.fx.dirty);
         ctx.fx.dirty = 0;
     }
+    if std::mem::take(&mut ctx.fx.emptied) {
+        ctx.core.persist.flushed(ctx.core.world());
+    }
     if !ctx.fx.events.is_empty() {
         ctx.publish_events();
     }

@@ -14,6 +14,7 @@ use crate::client::registry::TRACKING;
 use crate::dispatch::args::Args;
 use crate::dispatch::block;
 use crate::dispatch::core::Core;
+use crate::dispatch::crash;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode};
 use crate::dispatch::evict;
 use crate::dispatch::gate::{self, Request};
@@ -244,7 +245,7 @@ fn guarded(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Reply<'_>, start: usize)
         let name = &ctx.entry.name;
         if ctx.fx.dirty > 0 || ctx.written {
             tracing::error!("BUG: {name} panicked after it had changed data: {why}. The server stops.");
-            ctx.core.crash();
+            crash::end(ctx.core, "A command panicked after it had changed data", &crash::command(ctx, argv));
         }
         tracing::error!("BUG: {name} panicked and changed nothing: {why}. The server goes on.");
         out.truncate(start);

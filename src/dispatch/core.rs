@@ -23,6 +23,15 @@ use crate::replication::{Replication, Site};
 use crate::stats::Stats;
 use crate::util::clock::Clock;
 
+/// Puts settings into effect that reach beyond the data: sockets, the log, what the system shows of the process.
+pub trait Outside: Send + Sync {
+    /// Puts the change of one setting into effect; one that has none outside is fine.
+    ///
+    /// # Errors
+    /// Why not, for the client; nothing has changed then.
+    fn apply(&self, setting: &str, old: &Config, new: &Config) -> Result<(), &'static str>;
+}
+
 /// The shared parts of a server. Everything in it is safe to use from any thread.
 pub struct Core {
     /// The data.
@@ -53,6 +62,8 @@ pub struct Core {
     pub started_us: u64,
     /// Changes since the last save.
     pub dirty: AtomicU64,
+    /// The program that runs, by its absolute path: DEBUG RESTART runs it again.
+    pub executable: Option<PathBuf>,
     /// The file that CONFIG REWRITE rewrites.
     pub config_file: Option<PathBuf>,
     /// Expired keys are swept (DEBUG SET-ACTIVE-EXPIRE).
@@ -69,6 +80,8 @@ pub struct Core {
     pub upkeep: Upkeep,
     /// Frees big values off the data path.
     pub reaper: Reaper,
+    /// What settings reach beyond the data.
+    pub outside: Arc<dyn Outside>,
 }
 
 impl Core {
@@ -119,19 +132,30 @@ impl Core {
         new: &Config,
         rows: &[&'static Setting],
     ) -> Result<(), SetError> {
-        for row in rows.iter().filter(|row| row.name == "dir") {
-            std::env::set_current_dir(&new.dir.0)
-                .map_err(|e| SetError::failed(row.name, &crate::config::values::reason(&e)))?;
-        }
-        if rows.iter().any(|row| row.name == "requirepass") {
-            self.acl.set_default_password(&new.requirepass);
-        }
-        if old.appendonly != new.appendonly && rewrite::turn(self.world(), new.appendonly).is_err() {
-            // The other settings may be back where they were: the directory is all that has an effect.
-            let _ = std::env::set_current_dir(&old.dir.0);
-            return Err(SetError::failed("appendonly", "Unable to turn on AOF. Check server logs."));
+        for (done, row) in rows.iter().enumerate() {
+            let applied = self.apply_one(row.name, old, new);
+            if let Err(reason) = applied {
+                for row in rows.iter().take(done).rev() {
+                    // What could be changed can be changed back.
+                    let _ = self.apply_one(row.name, new, old);
+                }
+                return Err(SetError::failed(row.name, &reason));
+            }
         }
         Ok(())
+    }
+
+    fn apply_one(&self, setting: &str, old: &Config, new: &Config) -> Result<(), String> {
+        match setting {
+            "dir" => std::env::set_current_dir(&new.dir.0).map_err(|e| crate::config::values::reason(&e)),
+            "appendonly" if old.appendonly != new.appendonly => rewrite::turn(self.world(), new.appendonly)
+                .map_err(|_| "Unable to turn on AOF. Check server logs.".to_owned()),
+            "requirepass" => {
+                self.acl.set_default_password(&new.requirepass);
+                Ok(())
+            }
+            _ => self.outside.apply(setting, old, new).map_err(str::to_owned),
+        }
     }
 
     /// Frees values: at once if that is quick, otherwise on the reaper's thread.
@@ -141,6 +165,9 @@ impl Core {
 
     /// Ends the process because its data can no longer be vouched for.
     pub fn crash(&self) -> ! {
+        if self.config.load().use_exit_on_panic {
+            std::process::exit(1)
+        }
         std::process::abort()
     }
 }

@@ -14,6 +14,7 @@ pub mod busy;
 pub mod call;
 pub mod client_line;
 pub mod core;
+pub mod crash;
 pub mod ctx;
 pub mod evict;
 pub mod gate;

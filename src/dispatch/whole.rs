@@ -151,7 +151,8 @@ impl Ctx<'_> {
             }
         });
         if db.is_none() {
-            self.core.persist.flushed();
+            self.core.persist.stop_save();
+            self.fx.emptied = true;
         }
         self.everything_is_stale();
         removed

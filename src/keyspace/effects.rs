@@ -90,4 +90,6 @@ pub struct Effects {
     pub instead: Option<Vec<Vec<u8>>>,
     /// Values to free.
     pub garbage: Vec<Garbage>,
+    /// All databases were emptied.
+    pub emptied: bool,
 }

@@ -171,7 +171,7 @@ async fn pause_after(error: &io::Error) {
 ///
 /// # Errors
 /// When the address is taken or not ours.
-pub fn bind_tcp(address: std::net::SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+pub fn bind_tcp(address: std::net::SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -181,7 +181,7 @@ pub fn bind_tcp(address: std::net::SocketAddr, backlog: i32) -> io::Result<TcpLi
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Opens a unix socket whose permissions hold from the first moment: it is bound under another name, given its

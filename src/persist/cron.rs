@@ -26,7 +26,16 @@ pub fn tick(world: World<'_>) {
 
 /// The data was emptied and there are save points.
 fn emptied(world: World<'_>) -> bool {
-    world.persist.flushed.swap(false, Ordering::AcqRel) && !world.config.load().save.0.is_empty()
+    may_try(world)
+        && world.persist.flushed.swap(false, Ordering::AcqRel)
+        && !world.config.load().save.0.is_empty()
+}
+
+/// The last save has succeeded, or was long enough ago.
+fn may_try(world: World<'_>) -> bool {
+    let status = &world.persist.status;
+    status.last_ok.load(Ordering::Acquire)
+        || world.now_s().saturating_sub(status.last_try.load(Ordering::Acquire)) > RETRY
 }
 
 /// Enough has changed for long enough.
@@ -34,13 +43,11 @@ fn point_reached(world: World<'_>) -> bool {
     let status = &world.persist.status;
     let config = world.config.load();
     let changes = world.changes().saturating_sub(status.saved_changes.load(Ordering::Acquire));
-    let now = world.now_s();
-    let elapsed = now.saturating_sub(status.last_save.load(Ordering::Acquire));
-    let may_try = status.last_ok.load(Ordering::Acquire)
-        || now.saturating_sub(status.last_try.load(Ordering::Acquire)) > RETRY;
+    let elapsed = world.now_s().saturating_sub(status.last_save.load(Ordering::Acquire));
     let Some(point) = config.save.0.iter().find(|p| changes >= p.changes && elapsed > p.seconds) else {
         return false;
     };
+    let may_try = may_try(world);
     if may_try {
         tracing::info!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
     }

@@ -210,11 +210,13 @@ impl Persist {
         }
     }
 
-    /// To be told when all data has been deleted (FLUSHALL): a save under way is stopped, and if there are save points
-    /// the empty dataset is saved soon.
-    pub fn flushed(&self) {
-        self.stop_save();
-        self.flushed.store(true, Ordering::Release);
+    /// To be told when all data has been deleted (FLUSHALL) and that has been counted. If there are save points the
+    /// empty dataset is saved soon, and nothing before it needs to be saved any more.
+    pub fn flushed(&self, world: World<'_>) {
+        if !world.config.load().save.0.is_empty() {
+            self.status.saved_changes.store(world.changes(), Ordering::Release);
+            self.flushed.store(true, Ordering::Release);
+        }
     }
 
     /// True when something could not be written: look closer with [`Persist::refusal`]. Asked before every write.

@@ -231,6 +231,10 @@ pub(super) fn finish(world: World<'_>, snapshot: Snapshot) {
         }
         Err(error) => {
             status.last_ok.store(false, Ordering::Release);
+            if changes <= status.saved_changes.load(Ordering::Acquire) {
+                // It was the empty dataset that could not be saved, and it has to be.
+                world.persist.flushed.store(true, Ordering::Release);
+            }
             tracing::warn!("Error saving DB on disk ({}): {error}", path.display());
             tracing::warn!("Background saving error");
         }
@@ -241,7 +245,8 @@ pub(super) fn finish(world: World<'_>, snapshot: Snapshot) {
 
 fn note_saved(world: World<'_>, changes: u64) {
     let status = &world.persist.status;
-    status.saved_changes.store(changes, Ordering::Release);
+    // All data may have been deleted meanwhile, which is as good as saved.
+    status.saved_changes.fetch_max(changes, Ordering::AcqRel);
     status.last_save.store(world.now_s(), Ordering::Release);
     status.saves.fetch_add(1, Ordering::AcqRel);
 }

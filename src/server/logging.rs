@@ -4,18 +4,22 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::sync::Mutex;
+use std::os::unix::net::UnixDatagram;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::Config;
-use crate::config::choices::Loglevel;
+use crate::config::choices::{Loglevel, SyslogFacility};
 
 /// Formats one line.
 struct Line;
@@ -92,27 +96,134 @@ impl fmt::Display for Date {
     }
 }
 
-/// Starts the log as the settings say.
-///
-/// # Errors
-/// When `logfile` cannot be written.
-pub fn start(config: &Config) -> io::Result<()> {
-    let level = match config.loglevel {
+/// The log's level, which CONFIG SET can change.
+#[derive(Debug, Clone)]
+pub struct Log(reload::Handle<LevelFilter, Registry>);
+
+impl Log {
+    /// Lets through what `loglevel` says from now on.
+    pub fn set_level(&self, level: Loglevel) {
+        // It fails only when the log is gone, and then there is nothing to filter.
+        let _ = self.0.reload(filter(level));
+    }
+}
+
+fn filter(level: Loglevel) -> LevelFilter {
+    match level {
         Loglevel::Debug => LevelFilter::TRACE,
         Loglevel::Verbose => LevelFilter::DEBUG,
         Loglevel::Notice => LevelFilter::INFO,
         Loglevel::Warning => LevelFilter::WARN,
         Loglevel::Nothing => LevelFilter::OFF,
-    };
-    let builder = tracing_subscriber::fmt().event_format(Line).with_max_level(level);
-    if config.logfile.is_empty() {
-        builder.with_writer(io::stdout).init();
-    } else {
-        let path = config.dir.join(&config.logfile);
-        let file: File = OpenOptions::new().create(true).append(true).open(&path)?;
-        builder.with_writer(Mutex::new(file)).init();
     }
-    Ok(())
+}
+
+/// Where lines go.
+struct Outlets {
+    /// The standard output when there is none.
+    file: Option<Mutex<File>>,
+    syslog: Option<Syslog>,
+}
+
+/// The system's log: datagrams of RFC 3164 without the time, which the receiver adds.
+struct Syslog {
+    socket: UnixDatagram,
+    /// The facility's number, shifted to where it belongs.
+    facility: u8,
+    /// `redis[123]: `
+    prefix: String,
+}
+
+impl Syslog {
+    fn open(config: &Config) -> io::Result<Syslog> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect("/dev/log")?;
+        // A log that nobody reads must not stop the server.
+        socket.set_nonblocking(true)?;
+        let facility = match config.syslog_facility {
+            SyslogFacility::User => 1,
+            SyslogFacility::Local0 => 16,
+            SyslogFacility::Local1 => 17,
+            SyslogFacility::Local2 => 18,
+            SyslogFacility::Local3 => 19,
+            SyslogFacility::Local4 => 20,
+            SyslogFacility::Local5 => 21,
+            SyslogFacility::Local6 => 22,
+            SyslogFacility::Local7 => 23,
+        };
+        let prefix = format!("{}[{}]: ", &*config.syslog_ident, std::process::id());
+        Ok(Syslog { socket, facility: facility << 3, prefix })
+    }
+
+    fn send(&self, level: Level, line: &[u8]) {
+        let severity = match level {
+            Level::ERROR | Level::WARN => 4,
+            Level::INFO => 5,
+            Level::DEBUG => 6,
+            Level::TRACE => 7,
+        };
+        let head = format!("<{}>{}", self.facility | severity, self.prefix);
+        let _ = self.socket.send(&[head.as_bytes(), line.trim_ascii_end()].concat());
+    }
+}
+
+/// Writes one line to all outlets.
+struct Outlet<'a> {
+    outlets: &'a Outlets,
+    level: Level,
+}
+
+impl io::Write for Outlet<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(syslog) = &self.outlets.syslog {
+            syslog.send(self.level, line);
+        }
+        match &self.outlets.file {
+            Some(file) => file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line)?,
+            None => io::stdout().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for Outlets {
+    type Writer = Outlet<'a>;
+
+    fn make_writer(&'a self) -> Outlet<'a> {
+        Outlet { outlets: self, level: Level::INFO }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Outlet<'a> {
+        Outlet { outlets: self, level: *meta.level() }
+    }
+}
+
+/// Starts the log as the settings say.
+///
+/// # Errors
+/// When `logfile` cannot be written, or there is no syslog.
+pub fn start(config: &Config) -> io::Result<Log> {
+    let file = match config.logfile.is_empty() {
+        true => None,
+        false => {
+            let path = config.dir.join(&config.logfile);
+            Some(Mutex::new(OpenOptions::new().create(true).append(true).open(&path)?))
+        }
+    };
+    let syslog = config.syslog_enabled.then(|| Syslog::open(config)).transpose()?;
+    let (filter, handle) = reload::Layer::new(filter(config.loglevel));
+    let lines = tracing_subscriber::fmt::layer().event_format(Line).with_writer(Outlets { file, syslog });
+    tracing_subscriber::registry().with(filter).with(lines).init();
+    // Where a bug shows itself belongs into the log, whatever becomes of the thread.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("BUG: {panic}");
+        tracing::error!("{}", std::backtrace::Backtrace::force_capture());
+    }));
+    Ok(Log(handle))
 }
 
 #[cfg(test)]
