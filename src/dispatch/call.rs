@@ -100,7 +100,9 @@ pub fn run<'a>(
     let locks = lock(core, session, entry, argv, key);
     let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
     guarded(&mut ctx, argv, out, start);
-    block::settle(&mut ctx)
+    let outcome = block::settle(&mut ctx);
+    ctx.end();
+    outcome
 }
 
 /// Runs a command that was read from the log: no check objects, nothing expires, nothing is logged again.
@@ -126,6 +128,7 @@ pub fn replay<'a>(
     ctx.mode = Mode::Replay;
     guarded(&mut ctx, argv, out, start);
     block::settle(&mut ctx);
+    ctx.end();
     Ok(())
 }
 

@@ -116,7 +116,7 @@ pub struct Ctx<'a> {
     /// The shards that are held.
     pub(crate) locks: Locked<'a>,
     /// What has been changed.
-    pub fx: Effects,
+    pub fx: Box<Effects>,
     /// On whose behalf.
     pub mode: Mode,
     /// The running command.
@@ -142,7 +142,7 @@ impl<'a> Ctx<'a> {
         memo: Option<Key<'a>>,
     ) -> Self {
         let stats = &core.stats.threads[worker.id];
-        let fx = Effects::default();
+        let fx = worker.effects.take().unwrap_or_default();
         Ctx {
             core,
             worker,
@@ -157,6 +157,13 @@ impl<'a> Ctx<'a> {
             stats,
             memo,
         }
+    }
+
+    /// Ends the context; what it collected effects in serves the next one.
+    pub(crate) fn end(self) {
+        let Ctx { mut fx, worker, .. } = self;
+        fx.clear();
+        worker.effects = Some(fx);
     }
 
     /// The data.

@@ -29,18 +29,22 @@ pub struct Request<'r> {
     pub argv: &'r [&'r [u8]],
 }
 
-type Check = fn(&Request<'_>) -> Result;
-
-/// The checks, in the order in which Redis objects.
-const CHECKS: &[Check] =
-    &[authentication, transaction, permission, loading, memory, disk, replicas, subscriber, monitor];
-
-/// Runs all checks.
+/// Runs all checks, in the order in which Redis objects. (Named one by one, and not held in a table, so that they are
+/// inlined: this is on every command's path.)
+#[inline]
 pub fn check(request: &Request<'_>) -> Result {
     if request.session.internal {
         return Ok(());
     }
-    CHECKS.iter().try_for_each(|check| check(request))
+    authentication(request)?;
+    transaction(request)?;
+    permission(request)?;
+    loading(request)?;
+    memory(request)?;
+    disk(request)?;
+    replicas(request)?;
+    subscriber(request)?;
+    monitor(request)
 }
 
 fn authentication(r: &Request<'_>) -> Result {

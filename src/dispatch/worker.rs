@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::values::Events;
 use crate::dispatch::core::Core;
 use crate::dispatch::evict::Evictor;
+use crate::keyspace::effects::Effects;
 use crate::script::engine::Engine;
 use crate::script::library::FunctionEngine;
 use crate::util::rng::Rng;
@@ -36,6 +37,8 @@ pub struct Worker {
     pub limits: Limits,
     /// Classes of keyspace events that are published.
     pub notify: Events,
+    /// What the last unit of work collected its effects in, emptied.
+    pub effects: Option<Box<Effects>>,
 }
 
 impl Worker {
@@ -57,6 +60,7 @@ impl Worker {
             stamp_us: 0,
             rng,
             notify,
+            effects: None,
         };
         worker.tick(core);
         worker

@@ -93,3 +93,26 @@ pub struct Effects {
     /// All databases were emptied.
     pub emptied: bool,
 }
+
+/// Room for so many effects of a kind is kept for the next unit of work.
+const KEPT: usize = 256;
+
+impl Effects {
+    /// Forgets everything, but keeps some room.
+    pub fn clear(&mut self) {
+        let kept =
+            self.log.capacity() <= KEPT && self.events.capacity() <= KEPT && self.ready.capacity() <= KEPT;
+        if !kept {
+            *self = Effects::default();
+            return;
+        }
+        self.dirty = 0;
+        self.events.clear();
+        self.changes.clear();
+        self.own.clear();
+        self.ready.clear();
+        self.log.clear();
+        self.instead = None;
+        self.garbage.clear();
+    }
+}

@@ -21,7 +21,7 @@ use crate::net::connection::{self, Conn, State};
 use crate::net::deliver;
 use crate::net::thread::Thread;
 use crate::resp::reply::Reply;
-use crate::resp::request::{Limits, Parsed};
+use crate::resp::request::{self, Limits, Parsed};
 
 /// Requests that one turn runs at most.
 const BATCH: usize = 64;
@@ -124,15 +124,22 @@ fn parse<'d>(state: &mut State, data: &'d [u8], limits: Limits, words: &'d mut V
     let most = if limits.authenticated { BATCH } else { 1 };
     while batch.requests.len() < most {
         let rest = data.get(batch.end..).unwrap_or_default();
+        let from = batch.argv.len();
+        if limits.authenticated && !state.parser.in_request() {
+            if let Some(len) = request::quick(rest, &mut batch.argv) {
+                batch.end += len;
+                batch.requests.push(Request { args: from..batch.argv.len(), end: batch.end });
+                continue;
+            }
+            batch.argv.truncate(from);
+        }
         match state.parser.next(rest, limits) {
             Parsed::Request { len } => {
-                let from = batch.argv.len();
                 batch.argv.extend(state.parser.args().iter().filter_map(|r| rest.get(r.clone())));
                 batch.end += len;
                 batch.requests.push(Request { args: from..batch.argv.len(), end: batch.end });
             }
             Parsed::Inline { words: inline, len } => {
-                let from = batch.argv.len();
                 *words = inline;
                 batch.argv.extend(words.iter().map(Vec::as_slice));
                 batch.end += len;

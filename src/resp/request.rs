@@ -198,6 +198,45 @@ impl Parser {
     }
 }
 
+/// Longest argument and greatest number of arguments that [`quick`] reads.
+const QUICK_DIGITS: usize = 4;
+
+/// Appends the arguments of the request at the start of `buf` to `argv` and returns its length, if it is of the usual
+/// kind: whole, with few and short arguments, and nothing unusual about its headers. Otherwise returns `None`, and what
+/// it has appended means nothing: [`Parser::next`] knows.
+#[inline]
+pub fn quick<'b>(buf: &'b [u8], argv: &mut Vec<&'b [u8]>) -> Option<usize> {
+    let rest = buf.strip_prefix(b"*")?;
+    let (args, mut rest) = quick_number(rest)?;
+    for _ in 0..args {
+        let (len, behind) = quick_number(rest.strip_prefix(b"$")?)?;
+        let (arg, behind) = behind.split_at_checked(len)?;
+        argv.push(arg);
+        // As in the general case, the line's end is not looked at.
+        rest = behind.get(2..)?;
+    }
+    (args > 0).then_some(buf.len() - rest.len())
+}
+
+/// Reads up to [`QUICK_DIGITS`] digits and the end of their line.
+#[inline]
+fn quick_number(buf: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0;
+    let mut at = 0;
+    while let Some(digit) = buf.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d <= 9) {
+        value = value * 10 + usize::from(digit);
+        at += 1;
+        // No number but zero begins with a zero, and nobody sends zero arguments.
+        if value == 0 || at > QUICK_DIGITS {
+            break;
+        }
+    }
+    match buf.get(at..) {
+        Some([b'\r', b'\n', rest @ ..]) if at > 0 && at <= QUICK_DIGITS => Some((value, rest)),
+        _ => None,
+    }
+}
+
 enum Line<'a> {
     Whole(&'a [u8], usize),
     Partial,
@@ -273,6 +312,55 @@ mod tests {
         };
         assert_eq!(why(b"*100\r\n"), "unauthenticated multibulk length");
         assert_eq!(why(b"*1\r\n$100000000\r\n"), "unauthenticated bulk length");
+    }
+
+    #[test]
+    fn the_quick_way_is_taken_for_the_usual_request_and_no_other() {
+        let mut argv = Vec::new();
+        let text = b"*2\r\n$3\r\nGET\r\n$0\r\n\r\n*1\r\n";
+        assert_eq!(quick(text, &mut argv), Some(text.len() - 4));
+        assert_eq!(argv, [&b"GET"[..], b""]);
+        let odd: [&[u8]; 8] = [
+            b"*0\r\n",
+            b"*01\r\n$4\r\nPING\r\n",
+            b"*-1\r\n",
+            b"*1\n$4\r\nPING\r\n",
+            b"*1\r\n$4\r\nPING\r",
+            b"*1\r\n$10000\r\n",
+            b"*99999\r\n",
+            b"PING\r\n",
+        ];
+        for text in odd {
+            assert_eq!(quick(text, &mut Vec::new()), None, "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The quick way says what the parser says, or nothing, however a request is damaged.
+        #[test]
+        fn both_ways_agree(
+            args in proptest::collection::vec(proptest::collection::vec(0u8.., 0..120), 0..12),
+            damage in proptest::collection::vec((0usize..400, 0u8..), 0..3),
+            cut in 0usize..2000,
+        ) {
+            let mut text = format!("*{}\r\n", args.len()).into_bytes();
+            for arg in &args {
+                text.extend(format!("${}\r\n", arg.len()).bytes().chain(arg.iter().copied()).chain(*b"\r\n"));
+            }
+            for (at, byte) in damage {
+                if let Some(there) = text.get_mut(at) {
+                    *there = byte;
+                }
+            }
+            text.truncate(cut);
+            let mut argv = Vec::new();
+            if let Some(len) = quick(&text, &mut argv) {
+                let mut parser = Parser::new();
+                assert_eq!(parser.next(&text, FREE), Parsed::Request { len });
+                let slow: Vec<&[u8]> = parser.args().iter().map(|r| &text[r.clone()]).collect();
+                assert_eq!(argv, slow);
+            }
+        }
     }
 
     #[test]
