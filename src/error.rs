@@ -133,6 +133,8 @@ texts! {
     MASTER_DOWN = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     /// The dataset is being loaded.
     LOADING = "LOADING Redis is loading the dataset in memory";
+    /// The client waited as the server became a replica.
+    NOW_A_REPLICA = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
     /// The client was unblocked by CLIENT UNBLOCK ... ERROR.
     UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
     /// A string that should hold a HyperLogLog does not.

@@ -26,6 +26,7 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::dispatch::block;
 use crate::dispatch::boot;
 use crate::dispatch::core::Core;
+use crate::dispatch::follow;
 use crate::dispatch::reaper::{self, Reaper};
 use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
@@ -89,7 +90,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
-            stats: Stats::new(threads + 1, table.entries().len()),
+            stats: Stats::new(threads + 2, table.entries().len()),
             acl,
             clients: Registry::new(threads),
             config: Live::new(config),
@@ -113,7 +114,7 @@ impl Server {
             reaper: Reaper::default(),
             outside: reach,
         };
-        core.log.new_history(rng::hex_id()?.as_bytes().try_into().map_err(io::Error::other)?, false);
+        core.log.new_history(follow::history_id()?, false);
         Ok(Server { core: Arc::new(core), ports, threads })
     }
 
@@ -170,6 +171,9 @@ impl Server {
         spawn("log", move || core.persist.aof.keep(core.world()))?;
         let core = self.core.clone();
         spawn("saver", move || core.persist.work(core.world()))?;
+        let core = self.core.clone();
+        let rng = Rng::from_os()?;
+        spawn("link", move || follow::run(&core, rng))?;
         let core = self.core.clone();
         spawn("persist-cron", move || {
             loop {

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use crate::client::registry::ClientType;
 use crate::commands::prelude::*;
-use crate::dispatch::block;
+use crate::dispatch::{block, follow};
 use crate::persist::aof;
-use crate::replication::{Goal, Hello, Phase, Replica, cron, replica_name, transfer};
+use crate::replication::{Goal, Hello, Phase, Replica, cron, link, replica_name, transfer};
 use crate::util::number;
 
 /// Longest address that a replica may say is its own.
@@ -44,16 +44,21 @@ pub const COMMANDS: &[Command] = &[
         .flags(NOSCRIPT | LOADING | STALE | FAST)
         .acl(CAT_ADMIN | DANGEROUS)
         .doc("server", "2.8.12", "O(1)", "Tells the part that the server plays in replication.", ""),
-    Command::new("replicaof", replicaof).arity(3).flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING).doc(
-        "server",
-        "5.0.0",
-        "O(1)",
-        "Makes the server a replica, or a primary again.",
-        "args(host-port{host:str port:int} | no-one{NO ONE})",
-    ),
+    Command::new("replicaof", replicaof)
+        .arity(3)
+        .flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING)
+        .lock(Lock::All)
+        .doc(
+            "server",
+            "5.0.0",
+            "O(1)",
+            "Makes the server a replica, or a primary again.",
+            "args(host-port{host:str port:int} | no-one{NO ONE})",
+        ),
     Command::new("slaveof", replicaof)
         .arity(3)
         .flags(ADMIN | NOSCRIPT | STALE | NO_ASYNC_LOADING)
+        .lock(Lock::All)
         .doc(
             "server",
             "1.0.0",
@@ -172,11 +177,22 @@ fn millis(args: &mut Args<'_>) -> Result<u64> {
 }
 
 fn role(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let link = ctx.core.replication.link.status();
+    let offset = ctx.core.log.mark().offset as i64;
+    if let Some((host, port)) = link.primary {
+        out.array(5);
+        out.bulk(b"slave");
+        out.bulk(host.as_bytes());
+        out.int(port.into());
+        out.bulk(link.state.name().as_bytes());
+        out.int(if link.state == link::State::Connected { offset } else { -1 });
+        return Ok(());
+    }
     let online: Vec<_> =
         ctx.core.replication.all().into_iter().filter(|r| r.phase() == Phase::Online).collect();
     out.array(3);
     out.bulk(b"master");
-    out.int(ctx.core.log.mark().offset as i64);
+    out.int(offset);
     out.array(online.len());
     for replica in online {
         let (address, port) = replica.address();
@@ -188,16 +204,34 @@ fn role(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     Ok(())
 }
 
-fn replicaof(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+fn replicaof(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let (host, port) = (args.next()?, args.next()?);
-    if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
-        out.ok();
+    let primary = if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
+        None
+    } else {
+        let refusal = || Error::new("ERR Invalid master port");
+        let port = number::parse_i64(port).and_then(|n| u16::try_from(n).ok()).ok_or_else(refusal)?;
+        Some((String::from_utf8_lossy(host).into_owned(), port))
+    };
+    if ctx.session.client.kind() == ClientType::Replica {
+        // Its stream would end in the middle of a command.
+        return Err(Error::new("ERR Command is not valid when client is a replica."));
+    }
+    let present = ctx.core.replication.link.status().primary;
+    if primary == present {
+        match primary {
+            Some(_) => out.simple("OK Already connected to specified master"),
+            None => out.ok(),
+        }
         return Ok(());
     }
-    match crate::util::number::parse_i64(port) {
-        Some(0..=65535) => Err(Error::new("ERR This server cannot be a replica yet")),
-        _ => Err(Error::new("ERR Invalid master port")),
+    match &primary {
+        Some((host, port)) => tracing::info!("REPLICAOF {host}:{port} enabled (user request)"),
+        None => tracing::info!("MASTER MODE enabled (user request)"),
     }
+    follow::aim(ctx.core, primary).map_err(|error| Error::text(format!("ERR {error}")))?;
+    out.ok();
+    Ok(())
 }
 
 fn failover(_: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
@@ -303,6 +337,7 @@ fn sync(ctx: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
     if ctx.session.client.kind() == ClientType::Replica {
         return Ok(());
     }
+    has_stream(ctx)?;
     let replica = replica(ctx);
     *replica.hello.lock() = Hello { legacy: true, ..Hello::default() };
     full_sync(ctx, &replica)
@@ -313,6 +348,7 @@ fn psync(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         return Ok(());
     }
     let (id, offset) = (args.next()?, args.int()?);
+    has_stream(ctx)?;
     let replica = replica(ctx);
     let log = &ctx.core.log;
     // A replica asks for the first byte that it does not have.
@@ -333,6 +369,15 @@ fn psync(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         "Partial resynchronization request from {} accepted. Sending {behind} bytes of backlog starting from offset {offset}.",
         replica_name(&replica)
     );
+    Ok(())
+}
+
+/// A replica that does not know how far it is has nothing to send.
+fn has_stream(ctx: &Ctx<'_>) -> Result {
+    let link = &ctx.core.replication.link;
+    if link.is_replica() && !link.is_up() {
+        return Err(Error::new("NOMASTERLINK Can't SYNC while not connected with my master"));
+    }
     Ok(())
 }
 

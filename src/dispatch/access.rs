@@ -4,6 +4,7 @@
 //! After a change the handler reports it with `Ctx::changed`.
 
 use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::spec::WRITE;
 use crate::ds::entry::View;
 use crate::ds::table::{ItemMut, ItemRef};
 use crate::error::{self, Result};
@@ -105,17 +106,24 @@ impl Ctx<'_> {
         self.shard(key).db(db)
     }
 
-    /// Removes the key if its time is over.
-    fn expire_if_due(&mut self, db: usize, key: &Key<'_>) {
+    /// Removes the key if its time is over. True when it counts as gone all the same: a replica leaves it to its
+    /// primary to remove it.
+    fn expire_if_due(&mut self, db: usize, key: &Key<'_>) -> bool {
         let now = self.worker.now_ms;
         let data = self.shard(key).db(db);
         if data.expires == 0 {
-            return;
+            return false;
         }
         let due = data.get(key).is_some_and(|e| e.expire().is_some_and(|at| at <= now));
-        if due && self.mode != Mode::Replay {
-            self.expire_now(db, key);
+        if !due || self.mode == Mode::Replay {
+            return false;
         }
+        // A replica that takes writes of its own removes what they meet.
+        if self.core.replication.link.is_replica() && !self.entry.row.is(WRITE) {
+            return true;
+        }
+        self.expire_now(db, key);
+        false
     }
 
     fn expire_now(&mut self, db: usize, key: &Key<'_>) {
@@ -164,7 +172,8 @@ impl Ctx<'_> {
             Some(View::Value(Value::Hash(hash))) => hash.next_expiry().is_some_and(|at| at <= now),
             _ => false,
         };
-        if !due || self.mode == Mode::Replay {
+        // A replica's fields are removed by its primary.
+        if !due || self.mode == Mode::Replay || self.core.replication.link.is_replica() {
             return;
         }
         self.written = true;
@@ -203,19 +212,27 @@ impl Ctx<'_> {
 
     /// [`Ctx::peek`] in another database.
     pub fn peek_in(&mut self, db: usize, key: &Key<'_>) -> Option<View<'_, Value>> {
-        self.expire_if_due(db, key);
+        if self.expire_if_due(db, key) {
+            return None;
+        }
         self.shard(key).db(db).get(key).map(ItemRef::into_view)
     }
 
     /// A value that the command has looked up before, by `view` or `peek`, and has not changed since. Several can be
     /// held at once this way (SINTER, ZUNION).
     pub fn seen(&self, key: &Key<'_>) -> Option<View<'_, Value>> {
-        self.locks.held(key.shard)?.dbs.get(self.session.db)?.get(key).map(ItemRef::into_view)
+        let item = self.locks.held(key.shard)?.dbs.get(self.session.db)?.get(key)?;
+        let hidden = self.core.replication.link.is_replica()
+            && self.mode != Mode::Replay
+            && item.expire().is_some_and(|at| at <= self.worker.now_ms);
+        (!hidden).then(|| item.into_view())
     }
 
     /// The whole entry of a key, without leaving a trace.
     pub fn slot(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
-        self.expire_if_due(self.session.db, key);
+        if self.expire_if_due(self.session.db, key) {
+            return None;
+        }
         self.data(key).get(key)
     }
 
@@ -227,9 +244,9 @@ impl Ctx<'_> {
     /// Reads a key for the client: counts a hit or miss and marks the key as used.
     pub fn view(&mut self, key: &Key<'_>) -> Option<View<'_, Value>> {
         let db = self.session.db;
-        self.expire_if_due(db, key);
+        let hidden = self.expire_if_due(db, key);
         let stamp = self.access_stamp();
-        let missing = self.data(key).get(key).is_none();
+        let missing = hidden || self.data(key).get(key).is_none();
         if missing {
             self.stats.misses.add(1);
             self.notify(key, event::KEY_MISS, "keymiss");
@@ -244,8 +261,7 @@ impl Ctx<'_> {
     /// Looks at a key for the client: counts a hit or miss, and leaves it as used as it was.
     pub fn look(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
         let db = self.session.db;
-        self.expire_if_due(db, key);
-        if self.data(key).get(key).is_none() {
+        if self.expire_if_due(db, key) || self.data(key).get(key).is_none() {
             self.stats.misses.add(1);
             self.notify(key, event::KEY_MISS, "keymiss");
             return None;

@@ -11,6 +11,7 @@ use crate::client::registry::Client;
 use crate::dispatch::call;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
+use crate::dispatch::follow;
 use crate::dispatch::script;
 use crate::dispatch::worker::Worker;
 use crate::keyspace::Locked;
@@ -40,6 +41,9 @@ pub fn load(core: &Core) -> io::Result<()> {
     if on {
         aof::load::open(world)?;
     }
+    if let Some((host, port)) = &core.config.load().replicaof.0 {
+        follow::aim(core, Some((host.to_string(), *port)))?;
+    }
     Ok(())
 }
 
@@ -64,8 +68,8 @@ fn load_snapshot(core: &Core) -> io::Result<()> {
     let config = core.config.load();
     let path = config.dir.join(&config.dbfilename);
     let mut replayer = Replayer::new(core)?;
-    let loaded =
-        |locks: &mut Locked<'_>| load::snapshot_file(core.world(), locks, &path, load::Rules::default());
+    let rules = load::Rules { keep_expired: config.replicaof.0.is_some(), merge: false };
+    let loaded = |locks: &mut Locked<'_>| load::snapshot_file(core.world(), locks, &path, rules);
     let mut found = Ok(false);
     let installed = replayer.with_locks(&mut |locks| {
         found = loaded(locks);

@@ -22,14 +22,14 @@ use crate::dispatch::keys;
 use crate::dispatch::multi;
 use crate::dispatch::observe;
 use crate::dispatch::permit;
-use crate::dispatch::spec::{Lock, LockNeed};
+use crate::dispatch::spec::{ADMIN, Lock, LockNeed};
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
 use crate::dispatch::worker::Worker;
 use crate::error::Error;
 use crate::keyspace::{Key, Locked};
 use crate::log::entry::{Logged, encode_command};
-use crate::resp::reply::Reply;
+use crate::resp::reply::{Proto, Reply};
 
 /// What a request came to, besides its reply.
 #[derive(Debug, Default)]
@@ -130,6 +130,58 @@ pub fn replay<'a>(
     block::settle(&mut ctx);
     ctx.end();
     Ok(())
+}
+
+/// What a primary has sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Relay<'r> {
+    /// The bytes of the command, or of the transaction that it ends.
+    pub raw: &'r [u8],
+    /// The database that was selected in front of them.
+    pub db: usize,
+    /// Of the link that they came through.
+    pub epoch: u64,
+}
+
+/// Runs a command that the primary has sent, and passes its bytes on under the same locks. False when the server is
+/// no replica of that primary any more.
+pub fn follow<'a>(
+    core: &'a Core,
+    worker: &'a mut Worker,
+    session: &'a mut Session,
+    argv: &'a [&'a [u8]],
+    stream: &Relay<'_>,
+) -> bool {
+    let entry = core.table.resolve(argv).ok().filter(|entry| entry.row.admits(argv.len()));
+    let Some(entry) = entry.filter(|entry| !entry.row.is(ADMIN)) else {
+        // REPLCONF, an empty line, or something that this server does not know: counted, and passed on.
+        let known = argv.is_empty() || argv[0].eq_ignore_ascii_case(b"REPLCONF");
+        if !known {
+            tracing::warn!(
+                "The primary sent a command that is not known: {}",
+                crate::error::clip(argv[0], 128)
+            );
+        }
+        return core.log.relay(stream.raw, None, session.db, stream.epoch).is_some();
+    };
+    let locks = lock(core, session, entry, argv, None);
+    if !core.replication.link.is_current(stream.epoch) {
+        return false;
+    }
+    let mut reply = Vec::new();
+    let mut ctx = Ctx::new(core, worker, session, locks, entry, None);
+    ctx.mode = Mode::Replay;
+    guarded(&mut ctx, argv, &mut Reply::new(&mut reply, Proto::Resp2), 0);
+    if let Some(error) = reply.strip_prefix(b"-") {
+        let name = &entry.name;
+        tracing::error!("The primary's {name} fails here: {}", String::from_utf8_lossy(error).trim_end());
+    }
+    let changed = ctx.fx.dirty > 0;
+    let passed = core.log.relay(stream.raw, changed.then_some(stream.db), ctx.session.db, stream.epoch);
+    block::settle(&mut ctx);
+    drop(ctx);
+    core.replication.wake();
+    passed.is_some()
 }
 
 /// Answers a request that does not run; a transaction that it was part of will abort, or is over if it was its EXEC.

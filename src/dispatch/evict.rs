@@ -39,7 +39,9 @@ const ROUND: u32 = 16;
 /// Brings memory below `maxmemory` if it can, and keeps [`Core::over_memory`] true to how that went. Call it without
 /// holding any lock. False when it ran out of time; the background goes on then.
 pub fn make_room(core: &Core, worker: &mut Worker) -> bool {
-    let limit = usize::try_from(worker.config.maxmemory).unwrap_or(usize::MAX);
+    let config = &worker.config;
+    let ignored = config.replica_ignore_maxmemory && core.replication.link.is_replica();
+    let limit = if ignored { 0 } else { usize::try_from(config.maxmemory).unwrap_or(usize::MAX) };
     let mut outcome = Room::Enough;
     if limit > 0 && used(core) > limit {
         outcome = match worker.config.maxmemory_policy {

@@ -7,7 +7,7 @@ use crate::client::registry::MONITOR;
 use crate::dispatch::core::Core;
 use crate::dispatch::permit;
 use crate::dispatch::spec::{
-    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, TELLS_HEALTH, WRITE,
+    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, STALE, TELLS_HEALTH, WRITE,
 };
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -103,6 +103,19 @@ fn replicas(r: &Request<'_>) -> Result {
         return Err(error::NO_REPLICAS);
     }
     Ok(())
+}
+
+/// A replica's data is its primary's.
+fn replica(r: &Request<'_>) -> Result {
+    let refuses = r.core.replication.link.is_replica() && r.worker.config.replica_read_only;
+    if refuses && implies(r, WRITE) { Err(error::READ_ONLY) } else { Ok(()) }
+}
+
+/// What a replica has without its primary may be old.
+fn stale(r: &Request<'_>) -> Result {
+    let link = &r.core.replication.link;
+    let refuses = link.is_replica() && !link.is_up() && !r.worker.config.replica_serve_stale_data;
+    if refuses && !r.entry.row.is(STALE) { Err(error::MASTER_DOWN) } else { Ok(()) }
 }
 
 fn subscriber(r: &Request<'_>) -> Result {

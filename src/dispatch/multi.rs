@@ -47,6 +47,7 @@ pub fn end(session: &mut Session) -> Option<Multi> {
 
 /// Runs queued commands one after the other, as an array of their replies.
 pub fn run_queue(ctx: &mut Ctx<'_>, multi: Multi, out: &mut Reply<'_>) {
+    let mode = if ctx.mode == Mode::Replay { Mode::Replay } else { Mode::Transaction };
     out.array(multi.queue.len());
     for queued in &multi.queue {
         let argv: Vec<&[u8]> = queued.argv.iter().map(|a| &**a).collect();
@@ -56,7 +57,7 @@ pub fn run_queue(ctx: &mut Ctx<'_>, multi: Multi, out: &mut Reply<'_>) {
         // What was allowed when it was queued may be forbidden by now.
         let (core, worker, session) = (ctx.core, &*ctx.worker, &*ctx.session);
         match permit::check(&Request { core, worker, session, entry, argv: &argv }, Context::Multi) {
-            Ok(()) => _ = ctx.call_nested(entry, Mode::Transaction, &argv, out),
+            Ok(()) => _ = ctx.call_nested(entry, mode, &argv, out),
             Err(refusal) => {
                 let error = no_longer_allowed(refusal);
                 core.stats.error(worker.id, error.code());

@@ -211,6 +211,14 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
         if self.read_only && row.is(WRITE) {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
         }
+        let config = &self.ctx.worker.config;
+        let link = &core.replication.link;
+        if row.is(WRITE) && link.is_replica() && config.replica_read_only && self.ctx.mode != Mode::Replay {
+            return Err(error::READ_ONLY);
+        }
+        if row.is(WRITE) && !self.wrote && !core.replication.suffices(config, self.ctx.worker.mono_ms) {
+            return Err(error::NO_REPLICAS);
+        }
         let any_memory = self.wrote || self.runs.flags().has(Flags::ALLOW_OOM);
         if row.is(DENYOOM) && !any_memory && core.over_memory() {
             return Err(error::OOM);

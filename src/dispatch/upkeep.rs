@@ -82,7 +82,9 @@ fn run(core: &Weak<Core>, id: usize, rng: Rng) {
         while !evict::make_room(&core, &mut sweeper.worker) {}
         let period = 1_000_000 / u64::from(sweeper.worker.config.hz.clamp(1, 500));
         let now = core.clock.monotonic_us();
-        let due = now.saturating_sub(last) >= period && core.active_expire.load(Ordering::Relaxed);
+        // A replica's keys are removed by its primary.
+        let ours = core.active_expire.load(Ordering::Relaxed) && !core.replication.link.is_replica();
+        let due = now.saturating_sub(last) >= period && ours;
         // Nothing changes while CLIENT PAUSE holds writes back.
         if due && core.clients.pause.now(now / 1000).is_none() {
             last = now;

@@ -195,7 +195,7 @@ impl Log {
     pub fn append(&self, unit: &[Logged]) -> Ends {
         self.add(|inner| {
             // A replica's replicas get what its primary sent, and nothing else.
-            let to = Readers { file: true, replicas: !inner.stream.relays };
+            let to = Readers { file: true, replicas: inner.stream.relays.is_none() };
             inner.unit(unit, to);
         })
     }

@@ -77,8 +77,8 @@ pub struct Backlog {
 pub(super) struct Stream {
     pub(super) end: u64,
     pub(super) db: Option<usize>,
-    /// The bytes come from a primary.
-    pub(super) relays: bool,
+    /// The bytes come from a primary, as they are, since this epoch.
+    pub(super) relays: Option<u64>,
     id: Id,
     second: Option<(Id, u64)>,
     pieces: VecDeque<Bytes>,
@@ -92,7 +92,7 @@ impl Default for Stream {
         Stream {
             end: 0,
             db: None,
-            relays: false,
+            relays: None,
             id: [b'0'; 40],
             second: None,
             pieces: VecDeque::new(),
@@ -175,7 +175,7 @@ impl Log {
     pub fn attach(&self, feed: &Arc<Feed>) {
         let mut inner = self.inner.lock();
         inner.seal();
-        if !inner.stream.relays {
+        if inner.stream.relays.is_none() {
             inner.stream.db = None;
         }
         inner.stream.feeds.push(feed.clone());
@@ -218,10 +218,59 @@ impl Log {
     /// Appends a command that only replicas get, and that is about no data (PING, REPLCONF GETACK).
     pub fn tell_replicas(&self, command: &[u8]) -> Ends {
         self.add(|inner| {
-            if !inner.stream.relays {
+            if inner.stream.relays.is_none() {
                 inner.put(command, Readers::REPLICAS);
             }
         })
+    }
+
+    /// From now on the stream is what a primary sends: only [`Log::relay`] adds to it. `None`: it is the server's own
+    /// again. Call it under all locks.
+    pub fn follow(&self, epoch: Option<u64>) {
+        let mut inner = self.inner.lock();
+        inner.seal();
+        inner.stream.relays = epoch;
+        inner.stream.db = None;
+    }
+
+    /// Appends what a primary has sent, as it is, if that is still wanted. `file`: the database in which it changed
+    /// data; `db`: the one that is selected behind it. Call it while the locks of the changed keys are held.
+    pub fn relay(&self, raw: &[u8], file: Option<usize>, db: usize, epoch: u64) -> Option<Ends> {
+        let mut wanted = true;
+        let ends = self.add(|inner| {
+            wanted = inner.stream.relays == Some(epoch);
+            if !wanted {
+                return;
+            }
+            if let Some(before) = file {
+                inner.select(before, Readers::FILE);
+                inner.file_db = Some(db);
+            }
+            inner.put(raw, Readers { file: file.is_some(), replicas: true });
+            inner.stream.db = Some(db);
+        });
+        wanted.then_some(ends)
+    }
+
+    /// The data is that of a history at an offset. There are no replicas. Call it under all locks.
+    pub fn adopt(&self, mark: Mark, capacity: u64) {
+        self.open_stream(capacity);
+        let mut inner = self.inner.lock();
+        let stream = &mut inner.stream;
+        stream.clear();
+        stream.feeds.clear();
+        (stream.id, stream.end, stream.db, stream.second) = (mark.id, mark.offset, mark.db, None);
+        self.stream_end.store(mark.offset, Ordering::Release);
+    }
+
+    /// The history goes on, maybe under another name.
+    pub fn continue_as(&self, id: Id, capacity: u64) {
+        if !self.is_streaming() {
+            self.open_stream(capacity);
+        }
+        if self.mark().id != id {
+            self.new_history(id, true);
+        }
     }
 
     /// Where the stream stands.

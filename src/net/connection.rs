@@ -311,7 +311,12 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
     if !block::give_up(&thread.core, blocked) {
         return false;
     }
-    let error = (unblock == 2).then_some(error::UNBLOCKED);
+    let error = match unblock {
+        2 => Some(error::UNBLOCKED),
+        3 => Some(error::NOW_A_REPLICA),
+        _ => None,
+    };
+    state.session.close |= unblock == 3;
     block::count(&thread.core, thread.worker.borrow().id, blocked, error.as_ref());
     state.blocked = None;
     let proto = state.session.proto;

@@ -237,6 +237,43 @@ pub fn reload(
     Ok(())
 }
 
+/// Reads a snapshot file to its end and keeps nothing: can it be loaded? Returns the database that is selected where
+/// the stream that follows it begins.
+///
+/// # Errors
+/// [`Bad`] when it cannot.
+pub fn check(world: World<'_>, path: &Path) -> Result<Option<usize>, Bad> {
+    let mut input = world.persist.disk.read(path).map_err(Bad::Io)?;
+    let mut checker = Checker { databases: world.keyspace.databases() as u64, stream_db: None };
+    file::read(&mut Source::new(&mut input), &making(world), true, &mut checker)?;
+    Ok(checker.stream_db)
+}
+
+/// Looks at records and lets go of them.
+struct Checker {
+    databases: u64,
+    stream_db: Option<usize>,
+}
+
+impl Receiver for Checker {
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        if name == b"repl-stream-db" {
+            self.stream_db = number::parse_i64(value).and_then(|db| usize::try_from(db).ok());
+        }
+    }
+
+    fn function(&mut self, _: Vec<u8>) -> Result<(), Bad> {
+        Ok(())
+    }
+
+    fn record(&mut self, record: Record) -> Result<(), Bad> {
+        let fits = record.db < self.databases;
+        fits.then_some(()).ok_or_else(|| Bad::corrupt("more databases than there are here"))
+    }
+
+    fn skipped_empty(&mut self, _: &[u8]) {}
+}
+
 /// Deletes everything, under all locks.
 pub fn empty(world: World<'_>, locks: &mut Locked<'_>) {
     world.persist.set_libraries(Vec::new());

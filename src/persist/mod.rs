@@ -71,6 +71,8 @@ pub enum Child {
     Rdb = 1,
     /// The append-only file is being rewritten.
     Aof = 2,
+    /// Nothing is written: data is being loaded in place of what there was.
+    Loading = 3,
 }
 
 /// The reply to writes after a background save that failed.

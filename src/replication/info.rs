@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::log::Id;
+use crate::replication::link::{State, Status};
 use crate::replication::{Phase, Replica, Site};
 
 /// The name of a phase.
@@ -24,7 +25,13 @@ pub fn lines(site: Site<'_>, now_ms: u64) -> Vec<(String, String)> {
     let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
     let config = site.world.config.load();
     let replicas = site.replication.all();
-    line("role", "master".to_owned());
+    let link = site.replication.link.status();
+    line("role", if link.primary.is_some() { "slave" } else { "master" }.to_owned());
+    if let Some((host, port)) = &link.primary {
+        line("master_host", host.clone());
+        line("master_port", port.to_string());
+        primary(site, &link, now_ms, &mut line);
+    }
     line("connected_slaves", replicas.len().to_string());
     if config.min_replicas_to_write > 0 && config.min_replicas_max_lag > 0 {
         line("min_slaves_good_slaves", site.replication.good(&config, now_ms).to_string());
@@ -40,6 +47,46 @@ pub fn lines(site: Site<'_>, now_ms: u64) -> Vec<(String, String)> {
     }
     history(site, &mut line);
     lines
+}
+
+/// The link to the primary.
+fn primary(site: Site<'_>, link: &Status, now_ms: u64, line: &mut impl FnMut(&str, String)) {
+    let config = site.world.config.load();
+    let up = link.state == State::Connected;
+    let seconds = |since: u64| now_ms.saturating_sub(since) / 1000;
+    let offset = site.world.log.mark().offset;
+    let syncing = link.state == State::Sync;
+    line("master_link_status", if up { "up" } else { "down" }.to_owned());
+    let heard = link.heard_ms.filter(|_| up).map_or(-1, |at| seconds(at) as i64);
+    line("master_last_io_seconds_ago", heard.to_string());
+    line("master_sync_in_progress", u8::from(syncing).to_string());
+    line("slave_read_repl_offset", offset.to_string());
+    line("slave_repl_offset", offset.to_string());
+    if syncing {
+        let (total, read) = link.snapshot;
+        let left = if total < 0 { -1 } else { total - read as i64 };
+        let percent = if total > 0 { read as f64 * 100.0 / total as f64 } else { 0.0 };
+        line("master_sync_total_bytes", total.to_string());
+        line("master_sync_read_bytes", read.to_string());
+        line("master_sync_left_bytes", left.to_string());
+        line("master_sync_perc", format!("{percent:.2}"));
+        line("master_sync_last_io_seconds_ago", link.heard_ms.map_or(0, seconds).to_string());
+    }
+    if !up {
+        line("master_link_down_since_seconds", seconds(link.since_ms).to_string());
+    }
+    line("replica_full_sync_buffer_size", "0".to_owned());
+    line("replica_full_sync_buffer_peak", "0".to_owned());
+    line("master_current_sync_attempts", link.tries[0].to_string());
+    line("master_total_sync_attempts", link.tries[1].to_string());
+    if up {
+        line("master_link_up_since_seconds", seconds(link.since_ms).to_string());
+    }
+    let down = link.down_ms + if up { 0 } else { now_ms.saturating_sub(link.since_ms) };
+    line("total_disconnect_time_sec", (down / 1000).to_string());
+    line("slave_priority", config.replica_priority.to_string());
+    line("slave_read_only", u8::from(config.replica_read_only).to_string());
+    line("replica_announced", u8::from(config.replica_announced).to_string());
 }
 
 /// Identifiers, offsets, and the backlog.

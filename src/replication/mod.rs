@@ -13,6 +13,7 @@
 
 pub mod cron;
 pub mod info;
+pub mod link;
 pub mod transfer;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use crate::keyspace::waiter::Waiter;
 use crate::log::{Feed, Log};
 use crate::persist::World;
 use crate::persist::aof::State;
+use crate::replication::link::Link;
 use crate::replication::transfer::{Outbox, Transfer};
 
 /// The parts of the server that replication works with.
@@ -185,6 +187,8 @@ impl Goal {
 #[derive(Default)]
 pub struct Replication {
     replicas: RwLock<BTreeMap<u64, Arc<Replica>>>,
+    /// The link to the primary, if the server is a replica.
+    pub link: Link,
     /// Connections that have introduced themselves.
     known: AtomicUsize,
     /// Clients that wait for acknowledgements.
@@ -242,6 +246,11 @@ impl Replication {
         }
     }
 
+    /// There are no replicas for now, but there is a backlog for those who come back.
+    pub fn note_alone(&self, now_ms: u64) {
+        self.alone_since.store(now_ms.max(1), Ordering::Release);
+    }
+
     /// All replicas, oldest first.
     pub fn all(&self) -> Vec<Arc<Replica>> {
         if self.known.load(Ordering::Acquire) == 0 {
@@ -249,6 +258,11 @@ impl Replication {
         }
         let replicas = self.replicas.read();
         replicas.values().filter(|r| r.phase() != Phase::Greeting).cloned().collect()
+    }
+
+    /// Ends the connections of all replicas: they will come back and ask for what they need.
+    pub fn disconnect(&self) {
+        self.all().iter().for_each(|r| r.kill());
     }
 
     /// How many there are.
