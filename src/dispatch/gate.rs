@@ -43,7 +43,9 @@ pub fn check(request: &Request<'_>) -> Result {
     memory(request)?;
     disk(request)?;
     replicas(request)?;
+    replica(request)?;
     subscriber(request)?;
+    stale(request)?;
     monitor(request)
 }
 
