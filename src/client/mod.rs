@@ -1,6 +1,7 @@
 //! Who is asking? The state of a connection as commands see it, and the list of all connections.
 
 pub mod mailbox;
+pub mod memory;
 pub mod message;
 pub mod monitor;
 pub mod pause;

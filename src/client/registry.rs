@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::acl::{DEFAULT, User};
 use crate::client::mailbox::Mailbox;
+use crate::client::memory::Held;
 use crate::client::message::Message;
 use crate::client::monitor::Monitors;
 use crate::client::pause::Pause;
@@ -85,6 +86,9 @@ state_bits! {
     TRACKING_CACHING = 17;
 }
 
+/// Output up to this length is in a buffer that every client has, for Redis and in what clients are told.
+pub const REPLY_BUFFER: usize = 16 * 1024;
+
 /// What every thread may know about a client. Counters are written by its own thread only.
 #[derive(Debug)]
 pub struct Client {
@@ -112,6 +116,8 @@ pub struct Client {
     pub multi: AtomicI64,
     /// Watched keys.
     pub watching: AtomicUsize,
+    /// Bytes of an incomplete request that have been parsed.
+    pub arguments: AtomicUsize,
     /// Bytes in the query buffer, and free space in it.
     pub query: [AtomicUsize; 2],
     /// Bytes of queued transaction commands.
@@ -160,6 +166,7 @@ impl Client {
             subs: Default::default(),
             multi: AtomicI64::new(-1),
             watching: AtomicUsize::new(0),
+            arguments: AtomicUsize::new(0),
             query: Default::default(),
             multi_memory: AtomicUsize::new(0),
             output: AtomicUsize::new(0),
@@ -190,6 +197,11 @@ impl Client {
         } else {
             self.state.fetch_and(!bits, Ordering::AcqRel);
         }
+    }
+
+    /// Marks it as to be closed; false when somebody has done so already.
+    pub fn kill(&self) -> bool {
+        self.state.fetch_or(KILLED, Ordering::AcqRel) & KILLED == 0
     }
 
     /// True when it connects from this machine.
@@ -229,6 +241,8 @@ pub struct Registry {
     pub monitors: Monitors,
     /// CLIENT PAUSE.
     pub pause: Pause,
+    /// Memory of clients.
+    pub held: Held,
     /// Clients that cache what they read.
     pub tracking: Tracking,
 }
@@ -244,6 +258,7 @@ impl Registry {
             postponed: AtomicUsize::new(0),
             monitors: Monitors::default(),
             pause: Pause::default(),
+            held: Held::new(threads),
             tracking: Tracking::default(),
         }
     }

@@ -50,6 +50,9 @@ impl ReplyMode {
     }
 }
 
+/// About how many bytes it takes to keep a name in two tables.
+const NAME: usize = 160;
+
 /// The state of one connection.
 #[derive(Debug)]
 pub struct Session {
@@ -77,6 +80,8 @@ pub struct Session {
     pub patterns: BTreeSet<Bytes>,
     /// Shard channels.
     pub shard_channels: HashSet<Bytes>,
+    /// Bytes of the names that it subscribed to, watches or tracks by, with what it takes to find them.
+    pub names_bytes: usize,
     /// Counts blocking calls.
     pub ticket: u64,
     /// Close once the reply has been sent.
@@ -101,6 +106,7 @@ impl Session {
             channels: HashSet::new(),
             patterns: BTreeSet::new(),
             shard_channels: HashSet::new(),
+            names_bytes: 0,
             ticket: 0,
             close: false,
             internal: false,
@@ -112,6 +118,16 @@ impl Session {
         let mut session = Session::new(client, Login::internal(), true);
         session.internal = true;
         session
+    }
+
+    /// Counts a name that it subscribes to, watches or tracks by.
+    pub fn takes(&mut self, name: &[u8]) {
+        self.names_bytes += name.len() + NAME;
+    }
+
+    /// Counts a name that it no longer does.
+    pub fn drops(&mut self, name: &[u8]) {
+        self.names_bytes = self.names_bytes.saturating_sub(name.len() + NAME);
     }
 
     /// Subscriptions of all kinds.

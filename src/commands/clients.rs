@@ -90,7 +90,8 @@ fn client_list(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
         return Err(error::SYNTAX);
     };
     let mut text = Vec::new();
-    for client in chosen {
+    // Who is being closed is gone already, as far as others are concerned.
+    for client in chosen.into_iter().filter(|client| !client.has(registry::KILLED)) {
         describe(ctx.core, &client, &at, &mut text);
     }
     out.verbatim("txt", &text);
@@ -180,14 +181,15 @@ fn client_kill(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
     let (me, now) = (ctx.session.client.id, ctx.worker.mono_ms);
     let mut killed = 0;
     for client in ctx.core.clients.all() {
-        if client.has(registry::KILLED) || !kill.means(&client, now) || (client.id == me && kill.spare_me) {
+        if !kill.means(&client, now) || (client.id == me && kill.spare_me) {
             continue;
         }
-        killed += 1;
         if client.id == me {
+            killed += 1;
             ctx.session.close = true;
-        } else {
-            client.set(registry::KILLED, true);
+            client.set(registry::CLOSE_AFTER_REPLY, true);
+        } else if client.kill() {
+            killed += 1;
             ctx.post(Message::Kill { to: client.id });
         }
     }

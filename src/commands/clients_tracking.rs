@@ -126,6 +126,7 @@ fn enable(ctx: &mut Ctx<'_>, options: &Options<'_>) {
     let every: &[&[u8]] = &[b""];
     for prefix in if options.prefixes.is_empty() { every } else { &options.prefixes } {
         if session.prefixes.insert((*prefix).into()) {
+            session.takes(prefix);
             tracking.listen(&session.client, prefix);
         }
     }
@@ -134,6 +135,7 @@ fn enable(ctx: &mut Ctx<'_>, options: &Options<'_>) {
 /// Ends tracking (CLIENT TRACKING OFF, RESET).
 pub(crate) fn disable(ctx: &mut Ctx<'_>) {
     let prefixes = std::mem::take(&mut ctx.session.prefixes);
+    prefixes.iter().for_each(|prefix| ctx.session.drops(prefix));
     ctx.core.clients.tracking.disable(&ctx.session.client, prefixes.into_iter());
 }
 

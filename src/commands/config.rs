@@ -70,6 +70,7 @@ fn config_set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
     let set = core.config.set(&pairs, asking, |old, new, rows| core.apply_settings(old, new, rows));
     set.map_err(|e| Error::text(String::from_utf8_lossy(&e.reply()).into_owned()))?;
     ctx.worker.tick(core);
+    core.evict_clients();
     out.ok();
     Ok(())
 }

@@ -324,6 +324,9 @@ fn header(n: usize, with_values: bool, out: &mut Reply<'_>) {
 fn repeated(hash: &Hash, n: usize, with_values: bool, rng: &mut crate::util::rng::Rng, out: &mut Reply<'_>) {
     header(n, with_values, out);
     for _ in 0..n {
+        if out.is_in_vain() {
+            return;
+        }
         if let Some(field) = hash.random(rng) {
             reply_field(&field, with_values, out);
         }

@@ -52,7 +52,7 @@ impl Usage {
             ..Usage::default()
         };
         for client in core.clients.all() {
-            let held = client.memory.load(Ordering::Relaxed) + client.multi_memory.load(Ordering::Relaxed);
+            let held = client.memory.load(Ordering::Relaxed);
             let replica = client.kind() == ClientType::Replica;
             *(if replica { &mut usage.replicas } else { &mut usage.clients }) += held as u64;
         }

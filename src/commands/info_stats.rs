@@ -62,7 +62,7 @@ fn keys(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "expired_time_cap_reached_count": core.upkeep.capped.load(Ordering::Relaxed),
         "expire_cycle_cpu_milliseconds": core.upkeep.sweep_us.load(Ordering::Relaxed) / 1000,
         "evicted_keys": s.sum(|t| &t.evicted),
-        "evicted_clients": 0,
+        "evicted_clients": s.evicted_clients.load(Ordering::Relaxed),
         "evicted_scripts": core.scripts.cache.evicted(),
         "total_eviction_exceeded_time": s.eviction_micros.load(Ordering::Relaxed) / 1000,
         "current_eviction_exceeded_time": 0,

@@ -73,6 +73,7 @@ fn add(ctx: &mut Ctx<'_>, args: &mut Args<'_>, space: Space, out: &mut Reply<'_>
             Space::Shard => session.shard_channels.insert(name.clone()),
         };
         if new {
+            ctx.session.takes(&name);
             ctx.core.pubsub.subscribe(space, name.clone(), &ctx.session.client);
         }
         confirm(ctx, space, words(space).0, Some(&name), out);
@@ -89,6 +90,7 @@ fn drop_one(ctx: &mut Ctx<'_>, space: Space, name: &[u8]) {
         Space::Shard => session.shard_channels.remove(name),
     };
     if had {
+        ctx.session.drops(name);
         ctx.core.pubsub.unsubscribe(space, name, ctx.session.client.id);
     }
 }

@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::acl::DEFAULT;
 use crate::client::Client;
-use crate::client::registry::{self, ClientType};
+use crate::client::registry::{self, ClientType, REPLY_BUFFER};
 use crate::dispatch::core::Core;
-
-/// Output that Redis keeps in a client's fixed buffer; more counts as a list of blocks.
-const FIXED: usize = 16 * 1024;
 
 /// When, and on whose behalf, clients are described.
 pub struct Moment {
@@ -57,9 +54,10 @@ pub fn describe(core: &Core, client: &Client, at: &Moment, text: &mut Vec<u8>) {
         n => core.table.entries().get(n as usize - 1).map_or("NULL", |entry| entry.name.as_str()),
     };
     let output = get(&client.output);
-    let (fixed, listed) = if output <= FIXED { (output, 0) } else { (0, output) };
-    let argv_memory = if client.id == at.asking { at.asking_memory } else { 0 };
-    let memory = size_of::<Client>() + get(&client.memory) + get(&client.multi_memory) + argv_memory;
+    let (fixed, listed) = if output <= REPLY_BUFFER { (output, 0) } else { (0, output) };
+    let own = if client.id == at.asking { at.asking_memory } else { 0 };
+    let argv_memory = own + get(&client.arguments);
+    let memory = get(&client.memory) + own;
     let redirect = if client.has(registry::TRACKING) {
         client.redirect.load(Ordering::Relaxed).to_string()
     } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::acl::Acl;
-use crate::client::Registry;
+use crate::client::{Registry, memory};
 use crate::config::live::Live;
 use crate::config::table::Setting;
 use crate::config::{Config, SetError};
@@ -155,6 +155,16 @@ impl Core {
                 Ok(())
             }
             _ => self.outside.apply(setting, old, new).map_err(str::to_owned),
+        }
+    }
+
+    /// Closes clients, the largest first, if all together hold more than `maxmemory-clients`.
+    pub fn evict_clients(&self) {
+        let config = self.config.load();
+        let limit = config.maxmemory_clients.of(config.maxmemory);
+        if limit > 0 && self.clients.held.total() > limit {
+            let evicted = memory::evict(&self.clients, limit);
+            self.stats.evicted_clients.fetch_add(evicted, Ordering::Relaxed);
         }
     }
 

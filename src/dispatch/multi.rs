@@ -91,6 +91,7 @@ pub fn watch(ctx: &mut Ctx<'_>, name: &[u8]) {
     let flag = ctx.session.client.dirty_cas.clone();
     ctx.data(&key).watchers.entry(name.into()).or_default().push(flag);
     ctx.session.watched.push((db, name.into()));
+    ctx.session.takes(name);
     ctx.session.client.watching.store(ctx.session.watched.len(), Ordering::Relaxed);
 }
 
@@ -111,6 +112,7 @@ pub fn unwatch(ctx: &mut Ctx<'_>) {
     let watched = std::mem::take(&mut ctx.session.watched);
     let flag = ctx.session.client.dirty_cas.clone();
     for (db, name) in &watched {
+        ctx.session.drops(name);
         let shard = usize::from(ctx.keyspace().key(name).shard);
         ctx.locks.with_shard(shard, |shard| strike(shard.db(*db), name, &flag));
     }
@@ -121,6 +123,7 @@ pub fn unwatch(ctx: &mut Ctx<'_>) {
 /// Forgets all watched keys of a session outside any command: its connection is gone.
 pub fn unwatch_closed(core: &Core, session: &mut Session) {
     for (db, name) in std::mem::take(&mut session.watched) {
+        session.drops(&name);
         let shard = usize::from(core.keyspace.key(&name).shard);
         strike(core.keyspace.lock_one(shard).db(db), &name, &session.client.dirty_cas);
     }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::keyspace::Key;
 use crate::net::connection::{self, Conn, State};
 use crate::net::deliver;
+use crate::net::limits::{self, Rules};
 use crate::net::thread::Thread;
 use crate::resp::reply::Reply;
 use crate::resp::request::{self, Limits, Parsed};
@@ -53,8 +54,28 @@ struct Batch<'d> {
     broken: Option<String>,
 }
 
-/// Runs the complete requests at the start of `data`. Returns how many bytes of it are done with.
-pub fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
+/// Runs the complete requests at the start of `data`, batch after batch, unless others should get a turn. Returns how
+/// many bytes of it are done with.
+pub fn feed_all(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
+    let (mut used, mut fed) = (0, Fed::Nothing);
+    // Inline requests are batches of one.
+    for _ in 0..BATCH {
+        let (more, did) = feed(thread, conn, state, data.get(used..).unwrap_or_default());
+        used += more;
+        if did == Fed::Nothing {
+            return (used, fed);
+        }
+        fed = did;
+        let goes_on = did == Fed::All && more > 0 && used < data.len();
+        if !goes_on || !state.may_run() || state.killed {
+            return (used, fed);
+        }
+    }
+    (used, Fed::Turn)
+}
+
+/// Runs a batch of the complete requests at the start of `data`. Returns how many bytes of it are done with.
+fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
     let worker = &mut *thread.worker.borrow_mut();
     worker.tick(&thread.core);
     let (began, ran) = (worker.stamp_us, &thread.core.stats.threads[worker.id].processed);
@@ -85,6 +106,7 @@ fn run_all(
     prefetch(core, state.session.db, &known);
     let mut ran = Fed::Nothing;
     let mut done = 0;
+    let most = limits::most_output(&worker.config, conn.client.kind());
     conn.client.query[0].store(data.len(), Ordering::Relaxed);
     for (request, (entry, key)) in batch.requests.iter().zip(known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
@@ -97,6 +119,9 @@ fn run_all(
                 return (done, Fed::All);
             }
             connection::count(&conn.client.traffic[2], 1);
+        }
+        if state.waiting() >= most {
+            rules(thread, worker).check_output(&conn.client, state);
         }
         if state.blocked.is_some() || state.session.close || state.killed {
             // What was parsed ahead is parsed again when its turn comes.
@@ -200,6 +225,10 @@ enum Ran {
     Postponed,
 }
 
+fn rules<'r>(thread: &'r Thread, worker: &'r Worker) -> Rules<'r> {
+    Rules { core: &thread.core, config: &worker.config, now_ms: worker.mono_ms }
+}
+
 fn is_client(argv: &[&[u8]]) -> bool {
     argv.first().is_some_and(|name| name.eq_ignore_ascii_case(b"client"))
 }
@@ -214,13 +243,14 @@ fn run_one<'r>(
     known: Option<(&'r Entry, Option<Key<'r>>)>,
 ) -> Ran {
     if call::prepare(&thread.core, worker) {
-        deliver::mail(thread, Some((conn, &mut *state)));
+        deliver::mail(thread, rules(thread, worker), Some((conn, &mut *state)));
     }
     let start = state.output.len();
     let before = state.session.reply_mode;
     let proto = state.session.proto;
     let now = worker.mono_ms;
-    let mut out = Reply::new(&mut state.output, proto);
+    let most = limits::most_output(&worker.config, conn.client.kind());
+    let mut out = Reply::new(&mut state.output, proto).at_most(most.saturating_add(state.sent));
     let outcome = call::run(&thread.core, worker, &mut state.session, argv, known, &mut out);
     if outcome.postponed {
         return Ran::Postponed;
@@ -254,7 +284,7 @@ fn run_one<'r>(
     }
     // What the command told its own client comes after its reply, and before the next one.
     if thread.core.clients.mailbox(worker.id).is_filled() {
-        deliver::mail(thread, Some((conn, state)));
+        deliver::mail(thread, rules(thread, worker), Some((conn, state)));
     }
     Ran::Done
 }

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::client::registry::{Client, ClientType};
+use crate::client::registry::{Client, ClientType, KILLED};
 use crate::client::session::Session;
 use crate::dispatch::ctx::Blocked;
 use crate::dispatch::{block, multi};
 use crate::error;
 use crate::net::batch::{self, Fed};
 use crate::net::feed::Sender;
+use crate::net::limits::Rules;
 use crate::net::listener::Accepted;
 use crate::net::stream::Stream;
 use crate::net::thread::Thread;
@@ -53,11 +54,31 @@ pub struct State {
     pub sender: Option<Box<Sender>>,
     /// When the output went over its soft limit: monotonic milliseconds.
     pub soft_since: Option<u64>,
+    /// What it has been counted with against `maxmemory-clients`.
+    pub counted: usize,
 }
 
 impl State {
+    /// Bytes that have not been sent.
+    pub fn waiting(&self) -> usize {
+        let streamed = self.sender.as_ref().map_or(0, |sender| sender.waiting());
+        (self.output.len() - self.sent).saturating_add(usize::try_from(streamed).unwrap_or(usize::MAX))
+    }
+
+    /// Keeps received bytes until they can be run. Room is made for the argument that is being received, but never
+    /// for more than as much again as has been received of it.
+    fn keep(&mut self, data: &[u8]) {
+        let (len, need) = (self.input.len(), self.input.len() + data.len());
+        if need > self.input.capacity() {
+            let whole = len.saturating_add(self.parser.wanted(len));
+            let room = if whole < need { need } else { whole.min(need.saturating_mul(2)) };
+            self.input.reserve_exact(room - len);
+        }
+        self.input.extend_from_slice(data);
+    }
+
     /// True when nothing keeps the next request from running.
-    fn may_run(&self) -> bool {
+    pub(crate) fn may_run(&self) -> bool {
         self.blocked.is_none() && !self.postponed && !self.session.close
     }
 }
@@ -106,6 +127,7 @@ pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
         killed: false,
         sender: None,
         soft_since: None,
+        counted: 0,
     };
     let conn = Rc::new(Conn {
         client: client.clone(),
@@ -135,7 +157,7 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
     let mut fed = Fed::Nothing;
     loop {
         let state = &mut *conn.state.borrow_mut();
-        if state.killed {
+        if state.killed || conn.client.has(KILLED) {
             return Poll::Ready(Err(io::Error::other("killed")));
         }
         let flushed = send(thread, conn, state, cx)?;
@@ -152,20 +174,32 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
             continue;
         }
         expire_pause(thread, conn, state);
+        let mut used = 0;
+        fed = Fed::Nothing;
         if state.may_run() && !state.input.is_empty() {
             let input = std::mem::take(&mut state.input);
-            let (used, did) = batch::feed(thread, conn, state, &input);
-            fed = did;
-            state.input = input;
-            state.input.drain(..used);
-            if used > 0 || did != Fed::Nothing {
-                continue;
+            (used, fed) = batch::feed_all(thread, conn, state, &input);
+            if !state.killed {
+                state.input = input;
+                state.input.drain(..used);
             }
         }
-        match receive(thread, conn, state, cx)? {
-            Poll::Ready(did) => fed = did,
-            Poll::Pending => return Poll::Pending,
+        if used == 0 && fed == Fed::Nothing {
+            match receive(thread, conn, state, cx)? {
+                Poll::Ready(did) => fed = did,
+                Poll::Pending => return Poll::Pending,
+            }
         }
+        settle(thread, conn, state);
+    }
+}
+
+/// Counts what the connection holds after a step of its turn, and closes it if that is too much.
+fn settle(thread: &Thread, conn: &Conn, state: &mut State) {
+    let worker = thread.worker.borrow();
+    let rules = Rules { core: &thread.core, config: &worker.config, now_ms: worker.mono_ms };
+    if !rules.check_input(&conn.client, state) {
+        rules.account(&conn.client, state);
     }
 }
 
@@ -182,23 +216,19 @@ fn receive(
         Poll::Ready(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
         Poll::Ready(n) => n?,
     };
-    let id = thread.worker.borrow().id;
-    let stats = &thread.core.stats.threads[id];
+    let stats = &thread.core.stats.threads[thread.id];
     stats.bytes_in.add(n as u64);
     stats.socket_calls[0].add(1);
     count(&conn.client.traffic[0], n as u64);
     let data = buffer.get(..n).unwrap_or_default();
     if !state.input.is_empty() || !state.may_run() {
-        state.input.extend_from_slice(data);
-        let limit = thread.worker.borrow().config.client_query_buffer_limit;
-        if state.input.len() > limit {
-            thread.core.stats.overflows[0].fetch_add(1, Ordering::Relaxed);
-            return Err(io::Error::other("query buffer limit"));
-        }
+        state.keep(data);
         return Ok(Poll::Ready(Fed::Nothing));
     }
-    let (used, did) = batch::feed(thread, conn, state, data);
-    state.input.extend_from_slice(data.get(used..).unwrap_or_default());
+    let (used, did) = batch::feed_all(thread, conn, state, data);
+    if !state.killed {
+        state.keep(data.get(used..).unwrap_or_default());
+    }
     Ok(Poll::Ready(did))
 }
 
@@ -231,6 +261,11 @@ fn send(
     while let Some(rest) = state.output.get(state.sent..).filter(|r| !r.is_empty()) {
         match stream.poll_write(cx, rest) {
             Poll::Pending => {
+                // What has been sent is given back while more comes.
+                if state.sent >= KEEP && state.sent >= state.output.len() / 2 {
+                    state.output.drain(..state.sent);
+                    state.sent = 0;
+                }
                 conn.client.output.store(state.output.len() - state.sent, Ordering::Relaxed);
                 return Ok(Poll::Pending);
             }
@@ -388,6 +423,7 @@ fn farewell(thread: &Rc<Thread>, conn: &Rc<Conn>) {
         core.pubsub.unsubscribe(Space::Shard, &name, id);
     }
     core.clients.monitors.remove(&conn.client);
+    core.clients.held.change(thread.id, std::mem::take(&mut state.counted), 0);
     if std::mem::take(&mut state.postponed) {
         core.clients.postponed.fetch_sub(1, Ordering::AcqRel);
     }
@@ -410,37 +446,14 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
     if config.timeout > 0 && !exempt && idle > u64::from(config.timeout) * 1000 {
         state.killed = true;
     }
-    let streamed = state.sender.as_ref().map_or(0, |sender| sender.waiting());
-    let waiting = (state.output.len() - state.sent) as u64 + streamed;
-    if state.sender.is_some() {
-        client.output.store(waiting as usize, Ordering::Relaxed);
-    }
-    let mut limit = config.client_output_buffer_limit.of(client.kind() as u8);
-    if client.kind() == ClientType::Replica && limit.hard > 0 {
-        // What the backlog keeps anyway is no burden.
-        limit.hard = limit.hard.max(config.repl_backlog_size);
-    }
-    let mut over = limit.hard > 0 && waiting > limit.hard;
-    if limit.soft > 0 && waiting > limit.soft {
-        let since = *state.soft_since.get_or_insert(now);
-        over |= now.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);
-    } else {
-        state.soft_since = None;
-    }
-    if over && !state.killed {
-        thread.core.stats.overflows[1].fetch_add(1, Ordering::Relaxed);
-        state.killed = true;
-    }
+    let rules = Rules { core: &thread.core, config: &config, now_ms: now };
     // What is left of an incomplete request grows here; large ones are too rare to stay prepared for them.
     if state.input.is_empty() && state.input.capacity() > KEEP {
         state.input = Vec::new();
     }
-    client.query[0].store(state.input.len(), Ordering::Relaxed);
-    let held = state.output.capacity();
-    client.reply[0].store(held, Ordering::Relaxed);
-    client.reply[1].fetch_max(held, Ordering::Relaxed);
-    client.memory.store(held + state.input.capacity(), Ordering::Relaxed);
-    client.query[1].store(state.input.capacity() - state.input.len(), Ordering::Relaxed);
+    if !rules.check_output(client, &mut state) {
+        rules.account(client, &mut state);
+    }
     let wake = state.killed;
     drop(state);
     if wake {

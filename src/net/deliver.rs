@@ -2,26 +2,27 @@
 
 use std::rc::Rc;
 
-use crate::client::Session;
 use crate::client::message::{Message, Published, Stale};
+use crate::client::{Client, Session};
 use crate::dispatch::core::Core;
 use crate::dispatch::permit;
 use crate::net::connection::{Conn, State};
+use crate::net::limits::Rules;
 use crate::net::thread::Thread;
 use crate::resp::reply::Reply;
 
 /// Delivers what is in the thread's mailbox. `busy` is a connection whose state the caller has borrowed.
-pub fn mail(thread: &Thread, mut busy: Option<(&Rc<Conn>, &mut State)>) {
+pub fn mail(thread: &Thread, rules: Rules<'_>, mut busy: Option<(&Rc<Conn>, &mut State)>) {
     let mut messages = thread.mail.take();
     thread.core.clients.mailbox(thread.id).take(&mut messages);
     for message in messages.drain(..) {
         let to = message.to();
         match &mut busy {
-            Some((conn, state)) if conn.client.id == to => deliver(&thread.core, state, message),
+            Some((conn, state)) if conn.client.id == to => deliver(&conn.client, state, rules, message),
             _ => {
                 let conn = thread.conns.borrow().get(&to).cloned();
                 if let Some(conn) = conn {
-                    deliver(&thread.core, &mut conn.state.borrow_mut(), message);
+                    deliver(&conn.client, &mut conn.state.borrow_mut(), rules, message);
                     conn.wake();
                 }
             }
@@ -30,8 +31,18 @@ pub fn mail(thread: &Thread, mut busy: Option<(&Rc<Conn>, &mut State)>) {
     thread.mail.replace(messages);
 }
 
-/// Delivers one message to a client.
-fn deliver(core: &Core, state: &mut State, message: Message) {
+/// Delivers one message to a client, and closes it if that is too much for it.
+fn deliver(client: &Client, state: &mut State, rules: Rules<'_>, message: Message) {
+    if state.killed {
+        return;
+    }
+    write(rules.core, state, message);
+    if !rules.check_output(client, state) {
+        rules.account(client, state);
+    }
+}
+
+fn write(core: &Core, state: &mut State, message: Message) {
     let mut out = Reply::new(&mut state.output, state.session.proto);
     match message {
         Message::Published { message, pattern, .. } => published(&mut out, &message, pattern.as_deref()),

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod connection;
 pub mod deliver;
 pub mod feed;
+pub mod limits;
 pub mod listener;
 pub mod stream;
 pub mod thread;

@@ -16,6 +16,7 @@ use crate::dispatch::tracking;
 use crate::dispatch::worker::Worker;
 use crate::net::connection::{self, Conn};
 use crate::net::deliver;
+use crate::net::limits::Rules;
 use crate::net::listener::Accepted;
 
 /// Bytes that one read takes at most; shared by all connections of the thread.
@@ -90,7 +91,10 @@ async fn flush(thread: Rc<Thread>) {
 async fn mail(thread: Rc<Thread>) {
     loop {
         thread.core.clients.mailbox(thread.id).filled().await;
-        deliver::mail(&thread, None);
+        let worker = &mut *thread.worker.borrow_mut();
+        worker.tick(&thread.core);
+        let rules = Rules { core: &thread.core, config: &worker.config, now_ms: worker.mono_ms };
+        deliver::mail(&thread, rules, None);
     }
 }
 

@@ -27,12 +27,24 @@ pub struct Mark(usize);
 pub struct Reply<'a> {
     buf: &'a mut Vec<u8>,
     proto: Proto,
+    most: usize,
 }
 
 impl<'a> Reply<'a> {
     /// Writes to the end of `buf` in the given protocol.
     pub fn new(buf: &'a mut Vec<u8>, proto: Proto) -> Self {
-        Reply { buf, proto }
+        Reply { buf, proto, most: usize::MAX }
+    }
+
+    /// The client is dropped when the buffer grows to this length.
+    pub fn at_most(mut self, most: usize) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// True when nobody will read what is written from now on: handlers whose replies have no natural end may stop.
+    pub fn is_in_vain(&self) -> bool {
+        self.buf.len() >= self.most
     }
 
     /// The protocol in force.

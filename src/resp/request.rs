@@ -85,6 +85,11 @@ impl Parser {
         self.started
     }
 
+    /// How many bytes of an incomplete request have been understood: what comes before the argument being received.
+    pub fn understood(&self) -> usize {
+        if self.started { self.pos } else { 0 }
+    }
+
     /// How many bytes the argument that is being received still needs, when that is known.
     pub fn wanted(&self, have: usize) -> usize {
         self.bulk.map_or(0, |len| (self.pos.saturating_add(len).saturating_add(2)).saturating_sub(have))

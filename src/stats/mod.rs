@@ -191,6 +191,8 @@ pub struct Stats {
     pub eviction_micros: AtomicU64,
     /// Clients that were closed because their requests, and their replies, outgrew their buffers.
     pub overflows: [AtomicU64; 2],
+    /// Clients closed because all together held too much.
+    pub evicted_clients: AtomicU64,
     /// Bytes that were in use when the server had started, before it had any data.
     pub startup_bytes: AtomicU64,
     /// The most memory that was ever in use, as far as anybody looked.
@@ -211,6 +213,7 @@ impl Stats {
             aof_micros: AtomicU64::new(0),
             eviction_micros: AtomicU64::new(0),
             overflows: Default::default(),
+            evicted_clients: AtomicU64::new(0),
             startup_bytes: AtomicU64::new(0),
             peak: Peak::default(),
         }
@@ -226,7 +229,11 @@ impl Stats {
             t.socket_calls.iter().for_each(Counter::reset);
         }
         let shared = [&self.connections, &self.rejected_connections, &self.aof_micros, &self.eviction_micros];
-        shared.into_iter().chain(&self.overflows).for_each(|n| n.store(0, Ordering::Relaxed));
+        shared
+            .into_iter()
+            .chain([&self.evicted_clients])
+            .chain(&self.overflows)
+            .for_each(|n| n.store(0, Ordering::Relaxed));
         self.errors.reset();
         self.rates.reset();
         self.peak.reset();
