@@ -11,7 +11,7 @@ use crate::value::Value;
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
     Command::new("bitcount", bitcount).arity(-2).flags(READONLY).acl(BITMAP).keys(&[one(RO | ACCESS, 1)]).doc("bitmap", "2.6.0", "O(N)", "Counts the bits of a string that are set.", "key:key@0 [range{start:int end:int [unit(BYTE | BIT)^7.0.0]}]"),
-    Command::new("bitfield", bitfield).arity(-2).flags(WRITE | DENYOOM).acl(BITMAP).keys(&[one(RW | ACCESS | UPDATE | VARIABLE_FLAGS, 1)]).doc("bitmap", "3.2.0", "O(1) per operation", "Reads and writes integers of any width within a string.", "key:key@0 [operation(GET get-block{encoding:str offset:int} | write{[OVERFLOW overflow-block(WRAP | SAT | FAIL)] write-operation(SET set-block{encoding:str offset:int value:int} | INCRBY incrby-block{encoding:str offset:int increment:int})})...]"),
+    Command::new("bitfield", bitfield).arity(-2).flags(WRITE | DENYOOM).acl(BITMAP).keys(&[one(RW | ACCESS | UPDATE | VARIABLE_FLAGS, 1)]).key_flags(bitfield_flags).doc("bitmap", "3.2.0", "O(1) per operation", "Reads and writes integers of any width within a string.", "key:key@0 [operation(GET get-block{encoding:str offset:int} | write{[OVERFLOW overflow-block(WRAP | SAT | FAIL)] write-operation(SET set-block{encoding:str offset:int value:int} | INCRBY incrby-block{encoding:str offset:int increment:int})})...]"),
     Command::new("bitfield_ro", bitfield_ro).arity(-2).flags(READONLY | FAST).acl(BITMAP).keys(&[one(RO | ACCESS, 1)]).doc("bitmap", "6.0.0", "O(1) per operation", "Reads integers of any width within a string.", "key:key@0 [GET get-block{encoding:str offset:int}+]"),
     Command::new("bitop", bitop).arity(-4).flags(WRITE | DENYOOM).acl(BITMAP).keys(&[one(OW | UPDATE, 2), range(RO | ACCESS, 3, -1, 1)]).doc("bitmap", "2.6.0", "O(N)", "Combines strings bit by bit and stores the result.", "operation(AND | OR | XOR | NOT | DIFF | DIFF1 | ANDOR | ONE) destkey:key@0 key:key@1..."),
     Command::new("bitpos", bitpos).arity(-3).flags(READONLY).acl(BITMAP).keys(&[one(RO | ACCESS, 1)]).doc("bitmap", "2.8.7", "O(N)", "Finds the first bit that is set, or the first that is not.", "key:key@0 bit:int [range{start:int [end-unit-block{end:int [unit(BYTE | BIT)^7.0.0]}]}]"),
@@ -213,6 +213,25 @@ fn steps(ctx: &Ctx<'_>, args: &mut Args<'_>) -> Result<Vec<Step>> {
         steps.push(Step { field, offset, action });
     }
     Ok(steps)
+}
+
+/// BITFIELD writes nothing if it is asked for GET only. What is not understood is taken for a write.
+fn bitfield_flags(argv: &[&[u8]]) -> u16 {
+    let mut rest = argv.get(2..).unwrap_or_default();
+    while let [option, arguments @ ..] = rest {
+        let taken = if option.eq_ignore_ascii_case(b"GET") {
+            2
+        } else if option.eq_ignore_ascii_case(b"OVERFLOW") {
+            1
+        } else {
+            return RW | ACCESS | UPDATE;
+        };
+        match arguments.get(taken..) {
+            Some(behind) => rest = behind,
+            None => return RW | ACCESS | UPDATE,
+        }
+    }
+    RO | ACCESS
 }
 
 fn bitfield(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

@@ -20,20 +20,19 @@ pub const COMMANDS: &[Command] = &[
     Command::new("geosearchstore", geosearchstore).arity(-8).flags(WRITE | DENYOOM).acl(GEO).keys(&[one(OW | UPDATE, 1), one(RO | ACCESS, 2)]).doc("geo", "6.2.0", "O(N+log(M)) where N is the number of elements in the grid-aligned bounding box area around the shape provided as the filter and M is the number of items inside the shape", "Stores the places in a circle or box at another key.", "destination:key@0 source:key@1 from(FROMMEMBER member:str | FROMLONLAT fromlonlat{longitude:dbl latitude:dbl}) by(circle{BYRADIUS radius:dbl unit(M | KM | FT | MI)} | box{BYBOX width:dbl height:dbl unit(M | KM | FT | MI)}) [order(ASC | DESC)] [count-block{COUNT count:int [ANY]}] [STOREDIST]"),
 ];
 
-/// The keys of GEORADIUS and GEORADIUSBYMEMBER: the source and the last of STORE and STOREDIST, which may be given
-/// several times.
+/// The keys of GEORADIUS and GEORADIUSBYMEMBER: the source and the targets of STORE and STOREDIST, which may be
+/// given several times; the last one counts.
 fn radius_keys(argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> {
     argv.get(1)?;
     keys.push(KeyAt { index: 1, flags: RO | ACCESS });
-    let (mut at, mut stored) = (5, None);
+    let mut at = 5;
     while at + 1 < argv.len() {
         if argv[at].eq_ignore_ascii_case(b"STORE") || argv[at].eq_ignore_ascii_case(b"STOREDIST") {
             at += 1;
-            stored = Some(at);
+            keys.push(KeyAt { index: at, flags: OW | UPDATE });
         }
         at += 1;
     }
-    keys.extend(stored.map(|index| KeyAt { index, flags: OW | UPDATE }));
     Some(())
 }
 

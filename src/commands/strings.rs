@@ -24,7 +24,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("mset", mset).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[range(OW | UPDATE, 1, -1, 2)]).tips(&["request_policy:multi_shard", "response_policy:all_succeeded"]).doc("string", "1.0.1", "O(N) where N is the number of keys to set.", "Sets several strings at once.", "data{key:key@0 value:str}..."),
     Command::new("msetnx", msetnx).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[range(OW | INSERT, 1, -1, 2)]).doc("string", "1.0.1", "O(N) where N is the number of keys to set.", "Sets several strings at once, unless one of the keys exists.", "data{key:key@0 value:str}..."),
     Command::new("psetex", psetex).arity(4).flags(WRITE | DENYOOM).acl(STRING).keys(&[one(OW | UPDATE, 1)]).doc("string", "2.6.0", "O(1)", "Sets a string that expires after some milliseconds.", "key:key@0 milliseconds:int value:str").deprecated("2.6.12", "`SET` with the `PX` argument"),
-    Command::new("set", set).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[one(RW | ACCESS | UPDATE | VARIABLE_FLAGS, 1)]).doc("string", "1.0.0", "O(1)", "Sets a string, whatever the key held before.", "key:key@0 value:str [condition(NX | XX)^2.6.12] [GET^6.2.0] [expiration(EX seconds:int^2.6.12 | PX milliseconds:int^2.6.12 | EXAT unix-time-seconds:time^6.2.0 | PXAT unix-time-milliseconds:time^6.2.0 | KEEPTTL^6.0.0)]"),
+    Command::new("set", set).arity(-3).flags(WRITE | DENYOOM).acl(STRING).keys(&[one(RW | ACCESS | UPDATE | VARIABLE_FLAGS, 1)]).key_flags(set_flags).doc("string", "1.0.0", "O(1)", "Sets a string, whatever the key held before.", "key:key@0 value:str [condition(NX | XX)^2.6.12] [GET^6.2.0] [expiration(EX seconds:int^2.6.12 | PX milliseconds:int^2.6.12 | EXAT unix-time-seconds:time^6.2.0 | PXAT unix-time-milliseconds:time^6.2.0 | KEEPTTL^6.0.0)]"),
     Command::new("setex", setex).arity(4).flags(WRITE | DENYOOM).acl(STRING).keys(&[one(OW | UPDATE, 1)]).doc("string", "2.0.0", "O(1)", "Sets a string that expires after some seconds.", "key:key@0 seconds:int value:str").deprecated("2.6.12", "`SET` with the `EX` argument"),
     Command::new("setnx", setnx).arity(3).flags(WRITE | DENYOOM | FAST).acl(STRING).keys(&[one(OW | INSERT, 1)]).doc("string", "1.0.0", "O(1)", "Sets a string unless the key exists.", "key:key@0 value:str").deprecated("2.6.12", "`SET` with the `NX` argument"),
     Command::new("setrange", setrange).arity(4).flags(WRITE | DENYOOM).acl(STRING).keys(&[one(RW | UPDATE, 1)]).doc("string", "2.2.0", "O(1), not counting the time taken to copy the new string in place. Usually, this string is very small so the amortized complexity is O(1). Otherwise, complexity is O(M) with M being the length of the value argument.", "Overwrites a part of a string from an offset on.", "key:key@0 offset:int value:str"),
@@ -249,6 +249,12 @@ fn unit(args: &mut Args<'_>) -> Option<Unit> {
     [("EX", Unit::Seconds), ("PX", Unit::Millis), ("EXAT", Unit::UnixSeconds), ("PXAT", Unit::UnixMillis)]
         .into_iter()
         .find_map(|(word, unit)| args.word(word).then_some(unit))
+}
+
+/// SET reads what it overwrites only if it is asked to.
+fn set_flags(argv: &[&[u8]]) -> u16 {
+    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"GET"));
+    if gets { RW | ACCESS | UPDATE } else { OW | UPDATE }
 }
 
 fn set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

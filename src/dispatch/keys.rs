@@ -1,6 +1,6 @@
 //! Which arguments are keys? The one answer that locks, ACL, tracking, cluster routing and COMMAND GETKEYS share.
 
-use crate::dispatch::spec::{Begin, Command, Find, INCOMPLETE, KeyAt, KeySpec};
+use crate::dispatch::spec::{Begin, Command, Find, INCOMPLETE, KeyAt, KeySpec, NOT_KEY};
 use crate::util::number;
 
 /// Appends the keys of a command; `None` when the arguments contradict the row (a count of keys that is no number).
@@ -9,15 +9,20 @@ pub fn extract(command: &Command, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Opti
     if let Some(find) = command.find_keys {
         return find(argv, keys);
     }
+    let first = keys.len();
     for spec in command.keys {
         by_spec(spec, argv, keys)?;
+    }
+    if let Some(flags) = command.key_flags {
+        let flags = flags(argv);
+        keys.iter_mut().skip(first).for_each(|key| key.flags = flags);
     }
     Some(())
 }
 
 /// True when the row says how to find at least one key.
 pub fn has_keys(command: &Command) -> bool {
-    command.find_keys.is_some() || !command.keys.is_empty()
+    command.find_keys.is_some() || command.keys.iter().any(|spec| spec.flags & NOT_KEY == 0)
 }
 
 fn by_spec(spec: &KeySpec, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> {

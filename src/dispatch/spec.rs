@@ -304,6 +304,8 @@ pub struct Command {
     pub acl: u32,
     /// Where its keys are.
     pub keys: &'static [KeySpec],
+    /// Tells what happens to its keys when that depends on the arguments.
+    pub key_flags: Option<fn(&[&[u8]]) -> u16>,
     /// Finds the keys when `keys` cannot.
     pub find_keys: Option<KeyFinder>,
     /// Where its channels are.
@@ -334,6 +336,7 @@ impl Command {
             flags: 0,
             acl: 0,
             keys: &[],
+            key_flags: None,
             find_keys: None,
             channels: Channels::None,
             lock: Lock::Keys,
@@ -385,6 +388,12 @@ impl Command {
     /// Sets the key specifications.
     pub const fn keys(mut self, keys: &'static [KeySpec]) -> Command {
         self.keys = keys;
+        self
+    }
+
+    /// Sets the function that tells what happens to the keys of [`VARIABLE_FLAGS`].
+    pub const fn key_flags(mut self, f: fn(&[&[u8]]) -> u16) -> Command {
+        self.key_flags = Some(f);
         self
     }
 
