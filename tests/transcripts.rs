@@ -34,7 +34,7 @@ macro_rules! transcripts {
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting functions;
+    blocking scripting functions acl;
     not yet: connection introspection protocol
 }
 

@@ -71,7 +71,7 @@ fn no_longer_allowed(refusal: Refusal) -> Error {
     let reason = match refusal {
         Refusal::Command => "no permission to execute the command or subcommand",
         Refusal::Key(_) => "no permission to touch the specified keys",
-        Refusal::Channel(_) => "no permission to access one of the channels used as arguments to the command",
+        Refusal::Channel(_) => "no permission to access one of the channels used as arguments",
     };
     Error::text(format!(
         "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \

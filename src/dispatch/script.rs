@@ -206,7 +206,7 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
         let request = Request { core, worker, session, entry, argv };
         permit::check(&request, Context::Lua).map_err(|refusal| {
             let why = permit::reason(refusal, &session.login.user, entry, argv, false);
-            Error::text(format!("NOPERM ACL failure in script: {why}"))
+            Error::text(format!("ERR ACL failure in script: {why}"))
         })?;
         if self.read_only && row.is(WRITE) {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
