@@ -1,13 +1,20 @@
 //! The `peregrine` binary: arguments, settings, server.
 
+use std::io::{self, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
 
 use peregrine::config::REDIS_VERSION;
 use peregrine::config::cmdline::Invocation;
 use peregrine::config::file;
+use peregrine::persist::check::{AofCheck, Console, Failed};
+use peregrine::persist::disk::RealDisk;
 use peregrine::server::{Server, daemon, logging};
+use peregrine::util::clock::{Clock, SystemClock};
 
 const HELP: &str = "Usage: peregrine [/path/to/redis.conf] [options] [-]
+       peregrine --check-rdb FILE
+       peregrine --check-aof [--fix] [--truncate-to-timestamp SECONDS] FILE|MANIFEST
        peregrine -v or --version
        peregrine -h or --help
 
@@ -16,11 +23,13 @@ A lone - reads settings from the standard input.
 See redis.conf.example for all of them.";
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    match Invocation::parse(&args) {
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<_> = args.collect();
+    match Invocation::parse_as(Path::new(&program), &args) {
         Invocation::Serve(command) => {
             let cwd = std::env::current_dir().unwrap_or_default();
-            match file::load(&command, &mut std::io::stdin(), &cwd) {
+            match file::load(&command, &mut io::stdin(), &cwd) {
                 Ok(loaded) => serve(loaded),
                 Err(fatal) => {
                     eprintln!("{fatal}");
@@ -43,6 +52,14 @@ fn main() -> ExitCode {
             eprintln!("This server does not test the machine; use memtester or your vendor's tools.");
             ExitCode::FAILURE
         }
+        Invocation::CheckRdb(args) => match args.as_slice() {
+            [path] => check(|console, now_ms| console.rdb(Path::new(path), now_ms)),
+            _ => usage("--check-rdb FILE"),
+        },
+        Invocation::CheckAof(args) => match AofCheck::parse(&args) {
+            Some(wish) => check(|console, now_ms| console.aof(&wish, now_ms)),
+            None => usage("--check-aof [--fix] [--truncate-to-timestamp SECONDS] FILE|MANIFEST"),
+        },
     }
 }
 
@@ -61,4 +78,18 @@ fn serve(loaded: file::Loaded) -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+fn usage(how: &str) -> ExitCode {
+    eprintln!("Usage: peregrine {how}");
+    ExitCode::FAILURE
+}
+
+fn check(run: impl FnOnce(&mut Console<'_>, u64) -> Result<(), Failed>) -> ExitCode {
+    let (mut input, mut out) = (BufReader::new(io::stdin()), io::stdout());
+    let mut console = Console { disk: &RealDisk, input: &mut input, out: &mut out };
+    match run(&mut console, SystemClock::new().now_ms()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed) => ExitCode::FAILURE,
+    }
 }

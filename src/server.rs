@@ -106,7 +106,6 @@ impl Server {
             executable: std::env::current_exe().ok(),
             config_file: loaded.file,
             active_expire: AtomicBool::new(true),
-            cron_paused: AtomicBool::new(false),
             loading: AtomicBool::new(true),
             memory_full: AtomicBool::new(false),
             scripts: Scripts::new(threads + 1),
@@ -153,7 +152,7 @@ impl Server {
         }
         tracing::info!("Ready to accept connections tcp");
         self.wait_for_the_end().await?;
-        tracing::info!("bye bye...");
+        tracing::info!("Peregrine is now ready to exit, bye bye...");
         Ok(())
     }
 
@@ -166,7 +165,7 @@ impl Server {
             let _ = sender.send(boot::load(&core));
         })?;
         done.await.map_err(io::Error::other)??;
-        self.core.loading.store(false, Ordering::Release);
+        boot::finish(&self.core)?;
         let core = self.core.clone();
         spawn("log", move || core.persist.aof.keep(core.world()))?;
         let core = self.core.clone();
@@ -198,13 +197,17 @@ impl Server {
                     config.shutdown_on_sigterm
                 }
                 _ = int.recv() => {
+                    persist::shutdown::insist(self.core.world());
                     tracing::warn!("Received SIGINT scheduling shutdown...");
                     config.shutdown_on_sigint
                 }
             };
             let core = self.core.clone();
             spawn("shutdown", move || {
-                if persist::shutdown::prepare(core.world(), how, core.is_loading()).is_ok() {
+                let world = core.world();
+                if persist::shutdown::is_wanted(world)
+                    && persist::shutdown::prepare(world, how, core.is_loading()).is_ok()
+                {
                     core.persist.ended.notify_one();
                 }
             })?;

@@ -67,6 +67,14 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("QUICKLIST-PACKED-THRESHOLD", "<size>", (1, 1), "Does nothing.", accepted),
     sub("REPLYBUFFER", "<what> <value>", (2, 2), "Does nothing.", accepted),
     sub("SET-DISABLE-DENY-SCRIPTS", "<0|1>", (1, 1), "Does nothing.", accepted),
+    sub(
+        "SET-SKIP-CHECKSUM-VALIDATION",
+        "<0|1>",
+        (1, 1),
+        "Whether checksums of payloads and snapshots are looked at.",
+        set_skip_checksums,
+    ),
+    sub("AOF-FLUSH-SLEEP", "<microseconds>", (1, 1), "Waits before the file is written.", aof_flush_sleep),
 ];
 
 fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -105,7 +113,7 @@ fn accepted(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn pause_cron(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let on = args.int()? != 0;
-    ctx.core.cron_paused.store(on, std::sync::atomic::Ordering::Relaxed);
+    ctx.core.persist.knobs.cron_paused.store(on, std::sync::atomic::Ordering::Relaxed);
     out.ok();
     Ok(())
 }
@@ -113,6 +121,20 @@ fn pause_cron(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 fn set_active_expire(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let on = args.int()? != 0;
     ctx.core.active_expire.store(on, std::sync::atomic::Ordering::Relaxed);
+    out.ok();
+    Ok(())
+}
+
+fn set_skip_checksums(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let on = args.int()? != 0;
+    ctx.core.persist.knobs.skip_checksums.store(on, std::sync::atomic::Ordering::Relaxed);
+    out.ok();
+    Ok(())
+}
+
+fn aof_flush_sleep(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let us = u64::try_from(args.int()?).unwrap_or(0);
+    ctx.core.persist.knobs.flush_sleep_us.store(us, std::sync::atomic::Ordering::Relaxed);
     out.ok();
     Ok(())
 }

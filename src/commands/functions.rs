@@ -177,7 +177,9 @@ fn function_restore(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>)
             "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
         ));
     };
-    let body = decode::unseal(payload).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let verify = ctx.core.persist.knobs.verifies_payloads();
+    let body = decode::unseal(payload, verify)
+        .ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
     let sources = decode::functions(body).map_err(|why| failure(why.into()))?;
     let sources: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
     script::change_libraries(ctx.core, ctx.worker, trusted(ctx.session), |libraries, engine, host| {

@@ -153,7 +153,7 @@ fn lastsave(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     Ok(())
 }
 
-fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let mut how = OnSignal::default();
     let mut abort = false;
     while args.left() > 0 {
@@ -173,6 +173,10 @@ fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result
     }
     if (abort && how != OnSignal::default()) || (how.save && how.nosave) {
         return Err(error::SYNTAX);
+    }
+    if abort && ending::abort(ctx.core.world()) {
+        out.ok();
+        return Ok(());
     }
     if abort {
         return Err(Error::new("ERR No shutdown in progress."));
@@ -236,11 +240,14 @@ fn restore(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     }
     let ttl = crate::util::number::parse_i64(ttl).ok_or(error::NOT_INTEGER)?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::new("ERR Invalid TTL value, must be >= 0"))?;
-    let Some(body) = decode::unseal(payload) else {
+    let Some(body) = decode::unseal(payload, ctx.core.persist.knobs.verifies_payloads()) else {
         return Err(Error::new("ERR DUMP payload version or checksum are wrong"));
     };
     let making = Making { limits: ctx.limits(), seed: ctx.seed() };
-    let value = decode::payload(body, &making).map_err(|_| Error::new("ERR Bad data format"))?;
+    let value = decode::payload(body, &making).map_err(|bad| {
+        tracing::warn!("A payload of RESTORE is damaged: {bad}");
+        Error::new("ERR Bad data format")
+    })?;
     let removed = options.replace && ctx.remove(&key);
     let at = match ttl {
         0 => None,

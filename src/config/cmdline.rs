@@ -13,7 +13,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::util::quote::{quoted, split};
 
@@ -28,6 +28,10 @@ pub enum Invocation {
     TestMemory,
     /// Check the system; this server refuses.
     CheckSystem,
+    /// Check a snapshot; the arguments.
+    CheckRdb(Vec<String>),
+    /// Check an append-only file; the arguments.
+    CheckAof(Vec<String>),
     /// Serve.
     Serve(CommandLine),
 }
@@ -44,6 +48,17 @@ pub struct CommandLine {
 }
 
 impl Invocation {
+    /// Reads the arguments of the process, and the name under which it was started: under those of Redis's checking
+    /// tools it is one of them.
+    #[must_use]
+    pub fn parse_as(program: &Path, args: &[OsString]) -> Self {
+        match program.file_name().map(|name| name.as_bytes()) {
+            Some(b"redis-check-rdb" | b"peregrine-check-rdb") => Self::CheckRdb(words(args)),
+            Some(b"redis-check-aof" | b"peregrine-check-aof") => Self::CheckAof(words(args)),
+            _ => Self::parse(args),
+        }
+    }
+
     /// Reads the arguments of the process, without its own name.
     #[must_use]
     pub fn parse(args: &[OsString]) -> Self {
@@ -53,9 +68,15 @@ impl Invocation {
             b"-h" | b"--help" => Self::Help,
             b"--test-memory" => Self::TestMemory,
             b"--check-system" => Self::CheckSystem,
+            b"--check-rdb" => Self::CheckRdb(words(&args[1..])),
+            b"--check-aof" => Self::CheckAof(words(&args[1..])),
             _ => Self::Serve(CommandLine::parse(args)),
         }
     }
+}
+
+fn words(args: &[OsString]) -> Vec<String> {
+    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
 impl CommandLine {

@@ -398,6 +398,8 @@ settings! {
         rdbchecksum: bool = true, yes_no(), "rdbchecksum", FIXED;
         /// The format version of snapshots, for moving data to an older server.
         rdb_version: RdbVersion = RdbVersion::Auto, choice(), "rdb-version", LIVE | OURS;
+        /// Keep the snapshot before the present one as well, with `.previous` behind its name.
+        rdb_keep_previous: bool = true, yes_no(), "rdb-keep-previous", LIVE | OURS;
         /// The name of the snapshot in `dir`.
         dbfilename: Text = text("dump.rdb"), only_if(checks::dbfilename), "dbfilename", LIVE | PROTECTED;
         /// The directory of the data; the server works in it.
@@ -440,6 +442,8 @@ settings! {
         aof_use_rdb_preamble: bool = true, yes_no(), "aof-use-rdb-preamble", LIVE;
         /// Note the time in the file, so that it can be cut back to a moment.
         aof_timestamp_enabled: bool = false, yes_no(), "aof-timestamp-enabled", LIVE;
+        /// Note checksums in the file, so that damage is found when it is read; Redis passes over them.
+        aof_checksums: bool = true, yes_no(), "aof-checksums", LIVE | OURS;
         /// Write a rewritten file to the disk piece by piece.
         aof_rewrite_incremental_fsync: bool = true, yes_no(), "aof-rewrite-incremental-fsync", LIVE;
         /// Keep files that a rewrite has made superfluous.

@@ -763,7 +763,7 @@ fn threads_are_counted_when_the_server_starts() {
 fn the_catalogue_tells_ours_from_theirs() {
     let ours: Vec<_> =
         SETTINGS.iter().filter(|setting| setting.is(OURS)).map(|setting| setting.name).collect();
-    assert_eq!(ours, ["rdb-version", "aof-load-corrupt-tail-max-size"]);
+    assert_eq!(ours, ["rdb-version", "rdb-keep-previous", "aof-load-corrupt-tail-max-size", "aof-checksums"]);
     assert!(find(b"activedefrag").is_some_and(|setting| setting.is(KEPT)));
 }
 

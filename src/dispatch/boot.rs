@@ -38,13 +38,31 @@ pub fn load(core: &Core) -> io::Result<()> {
     let status = &core.persist.status;
     status.saved_changes.store(world.changes(), Ordering::Release);
     status.last_save.store(world.now_s(), Ordering::Release);
-    if on {
+    // CONFIG SET may have turned it off meanwhile.
+    if on && core.config.load().appendonly {
         aof::load::open(world)?;
     }
     if let Some((host, port)) = &core.config.load().replicaof.0 {
         follow::aim(core, Some((host.to_string(), *port)))?;
     }
     Ok(())
+}
+
+/// The data is there: clients are served, and the append-only file is turned on if that was asked for meanwhile.
+///
+/// # Errors
+/// When its first base cannot be begun.
+pub fn finish(core: &Core) -> io::Result<()> {
+    core.loading.store(false, Ordering::Release);
+    let mut result = Ok(());
+    // Nobody else changes settings within this: who saw the loading before has published what it set.
+    core.config.update(|config| {
+        let is_on = core.persist.aof.state() != aof::State::Off;
+        if config.appendonly != is_on {
+            result = aof::rewrite::turn(core.world(), config.appendonly);
+        }
+    });
+    result
 }
 
 /// Removes what saves of processes that are no more have left.

@@ -68,8 +68,6 @@ pub struct Core {
     pub config_file: Option<PathBuf>,
     /// Expired keys are swept (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
-    /// What is done now and then for clients is not (DEBUG PAUSE-CRON).
-    pub cron_paused: AtomicBool,
     /// True while data is being loaded.
     pub loading: AtomicBool,
     /// Memory is over `maxmemory` and nothing could be evicted; kept up to date by `evict`.
@@ -148,6 +146,8 @@ impl Core {
     fn apply_one(&self, setting: &str, old: &Config, new: &Config) -> Result<(), String> {
         match setting {
             "dir" => std::env::set_current_dir(&new.dir.0).map_err(|e| crate::config::values::reason(&e)),
+            // While data is being loaded, the end of the loading looks after it.
+            "appendonly" if self.is_loading() => Ok(()),
             "appendonly" if old.appendonly != new.appendonly => rewrite::turn(self.world(), new.appendonly)
                 .map_err(|_| "Unable to turn on AOF. Check server logs.".to_owned()),
             "requirepass" => {

@@ -180,7 +180,12 @@ impl Quicklist {
 
     /// The nodes in order.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeRef<'_>> {
-        self.nodes.iter().map(|node| match &node.data {
+        self.nodes_from(0)
+    }
+
+    /// The nodes behind the first `skip`.
+    pub fn nodes_from(&self, skip: usize) -> impl ExactSizeIterator<Item = NodeRef<'_>> {
+        self.nodes.iter().skip(skip).map(|node| match &node.data {
             Data::Packed(lp) => NodeRef::Packed(lp),
             Data::Plain(text) => NodeRef::Plain(text),
         })

@@ -105,7 +105,7 @@ async fn cron(thread: Rc<Thread>) {
     loop {
         every.tick().await;
         thread.worker.borrow_mut().tick(&thread.core);
-        if thread.core.cron_paused.load(Ordering::Relaxed) {
+        if thread.core.persist.knobs.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
         if thread.id == 0 {

@@ -10,6 +10,9 @@ const RETRY: u64 = 5;
 /// Starts what is due.
 pub fn tick(world: World<'_>) {
     let persist = world.persist;
+    if persist.knobs.cron_paused.load(Ordering::Acquire) {
+        return;
+    }
     if persist.child() != Child::None || persist.ending.load(Ordering::Acquire) {
         return;
     }

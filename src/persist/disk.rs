@@ -26,6 +26,11 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// Those of ftruncate(2).
     fn cut(&self, len: u64) -> io::Result<()>;
+
+    /// False when the file has been deleted: what is written to it is gone when it is closed.
+    fn has_name(&self) -> bool {
+        true
+    }
 }
 
 /// A place for files.
@@ -65,6 +70,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Those of rename(2).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, which must be free.
+    ///
+    /// # Errors
+    /// Those of link(2).
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
@@ -122,6 +133,11 @@ impl DiskFile for File {
     fn cut(&self, len: u64) -> io::Result<()> {
         self.set_len(len)
     }
+
+    fn has_name(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        self.metadata().map_or(true, |m| m.nlink() > 0)
+    }
 }
 
 /// The file, if no other server writes to it.
@@ -162,6 +178,10 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

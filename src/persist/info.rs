@@ -17,15 +17,16 @@ pub fn lines(world: World<'_>, loading: bool) -> Vec<(&'static str, String)> {
     let flag = |on: bool| u8::from(on).to_string();
     let num = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Acquire).to_string();
     let changes = world.changes().saturating_sub(status.saved_changes.load(Ordering::Acquire));
+    let under_way = Way::of(world);
     let mut lines = vec![
         ("loading", flag(loading)),
         ("async_loading", flag(false)),
-        ("current_cow_peak", "0".to_owned()),
-        ("current_cow_size", "0".to_owned()),
+        ("current_cow_peak", under_way.ahead.to_string()),
+        ("current_cow_size", under_way.ahead.to_string()),
         ("current_cow_size_age", "0".to_owned()),
-        ("current_fork_perc", "0.00".to_owned()),
-        ("current_save_keys_processed", "0".to_owned()),
-        ("current_save_keys_total", "0".to_owned()),
+        ("current_fork_perc", format!("{:.2}", under_way.percent())),
+        ("current_save_keys_processed", under_way.saved.to_string()),
+        ("current_save_keys_total", under_way.total.to_string()),
         ("rdb_changes_since_last_save", changes.to_string()),
         ("rdb_bgsave_in_progress", flag(child == Child::Rdb)),
         ("rdb_last_save_time", num(&status.last_save)),
@@ -33,7 +34,7 @@ pub fn lines(world: World<'_>, loading: bool) -> Vec<(&'static str, String)> {
         ("rdb_last_bgsave_time_sec", status.last_took.load(Ordering::Acquire).to_string()),
         ("rdb_current_bgsave_time_sec", since(child == Child::Rdb)),
         ("rdb_saves", num(&status.saves)),
-        ("rdb_last_cow_size", "0".to_owned()),
+        ("rdb_last_cow_size", num(&status.last_ahead[0])),
         ("rdb_last_load_keys_expired", num(&status.loaded[0])),
         ("rdb_last_load_keys_loaded", num(&status.loaded[1])),
     ];
@@ -42,6 +43,33 @@ pub fn lines(world: World<'_>, loading: bool) -> Vec<(&'static str, String)> {
         lines.extend(progress(world));
     }
     lines
+}
+
+/// How far the snapshot under way has come. Redis tells of pages that were copied because they changed: here, of
+/// the bytes of values that had to be saved before they changed.
+#[derive(Default)]
+struct Way {
+    total: u64,
+    saved: u64,
+    ahead: u64,
+}
+
+impl Way {
+    fn of(world: World<'_>) -> Way {
+        let stopper = world.persist.stopper.lock();
+        let Some(progress) = stopper.as_ref().map(|stopper| stopper.progress()) else {
+            return Way::default();
+        };
+        Way {
+            total: progress.total.load(Ordering::Relaxed),
+            saved: progress.saved.load(Ordering::Relaxed),
+            ahead: progress.ahead.load(Ordering::Relaxed),
+        }
+    }
+
+    fn percent(&self) -> f64 {
+        if self.total == 0 { 0.0 } else { self.saved as f64 * 100.0 / self.total as f64 }
+    }
 }
 
 /// How far the load under way has come.
@@ -82,7 +110,7 @@ fn append_only(world: World<'_>, child: Child) -> Vec<(&'static str, String)> {
         ("aof_rewrites", rewrites.count.load(Ordering::Acquire).to_string()),
         ("aof_rewrites_consecutive_failures", rewrites.failures.load(Ordering::Acquire).to_string()),
         ("aof_last_write_status", ok(aof.writes_well())),
-        ("aof_last_cow_size", "0".to_owned()),
+        ("aof_last_cow_size", world.persist.status.last_ahead[1].load(Ordering::Acquire).to_string()),
         ("module_fork_in_progress", "0".to_owned()),
         ("module_fork_last_cow_size", "0".to_owned()),
     ];

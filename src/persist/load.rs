@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::keyspace::{Locked, Slot};
 use crate::persist::World;
@@ -28,6 +29,43 @@ pub struct Rules {
     pub merge: bool,
 }
 
+/// Waits after keys, for tests that need time (key-load-delay, rdb-key-save-delay).
+#[derive(Debug, Default)]
+pub struct Delay {
+    owed_us: u64,
+    passed: u64,
+}
+
+impl Delay {
+    /// Waits for so many keys: as many microseconds for each as `setting` says, or one for each of its negative. It is
+    /// asked again and again, so that a change of it ends a long wait.
+    pub fn after(&mut self, keys: u64, setting: impl Fn() -> i32) {
+        const SLICE: u64 = 10_000;
+        // Sleeping has a price of its own, so that many short sleeps become one.
+        const LEAST: u64 = 1000;
+        let us = setting();
+        match u64::try_from(us) {
+            Ok(0) => self.owed_us = 0,
+            Ok(us) => self.owed_us = self.owed_us.saturating_add(keys.saturating_mul(us)),
+            Err(_) => {
+                self.passed += keys;
+                let every = u64::from(us.unsigned_abs());
+                self.owed_us += self.passed / every;
+                self.passed %= every;
+            }
+        }
+        while self.owed_us >= LEAST {
+            if setting() != us {
+                self.owed_us = 0;
+                return;
+            }
+            let now = self.owed_us.min(SLICE);
+            self.owed_us -= now;
+            std::thread::sleep(Duration::from_micros(now));
+        }
+    }
+}
+
 /// Puts records into the keyspace.
 struct Loader<'w, 'l, 'k> {
     world: World<'w>,
@@ -38,6 +76,8 @@ struct Loader<'w, 'l, 'k> {
     counts_uses: bool,
     loaded: u64,
     expired: u64,
+    empty: u64,
+    delay: Delay,
     libraries: Vec<Arc<[u8]>>,
 }
 
@@ -65,6 +105,7 @@ impl Receiver for Loader<'_, '_, '_> {
             self.expired += 1;
             return Ok(());
         }
+        self.delay.after(1, || self.world.config.load().key_load_delay);
         let mark = self.mark(record.usage);
         let mut slot = slot(&record.key, record.value, record.expire);
         slot.set_lru(mark);
@@ -89,6 +130,7 @@ impl Receiver for Loader<'_, '_, '_> {
     }
 
     fn skipped_empty(&mut self, key: &[u8]) {
+        self.empty += 1;
         tracing::info!("rdbLoadObject skipping empty key: {}", crate::error::clip(key, 128));
     }
 }
@@ -127,12 +169,14 @@ pub fn making(world: World<'_>) -> Making {
 }
 
 /// Counts bytes for INFO as they are read.
-struct Counted<'w> {
-    inner: Box<dyn Read + Send>,
-    world: World<'w>,
+pub struct Counted<'w, R> {
+    /// Where they come from.
+    pub inner: R,
+    /// Whose INFO.
+    pub world: World<'w>,
 }
 
-impl Read for Counted<'_> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.world.persist.status.loading[2].fetch_add(n as u64, Ordering::AcqRel);
@@ -161,13 +205,21 @@ pub fn stream(
         counts_uses: config.maxmemory_policy.counts_uses(),
         loaded: 0,
         expired: 0,
+        empty: 0,
+        delay: Delay::default(),
         libraries: Vec::new(),
     };
-    file::read(source, &making(world), config.rdbchecksum, &mut loader)?;
+    let verify = config.rdbchecksum && world.persist.knobs.verifies_payloads();
+    file::read(source, &making(world), verify, &mut loader)?;
     let status = &world.persist.status;
     status.loaded[0].store(loader.expired, Ordering::Release);
     status.loaded[1].store(loader.loaded, Ordering::Release);
-    tracing::info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loader.loaded, loader.expired);
+    tracing::info!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+        loader.loaded,
+        loader.expired,
+        loader.empty
+    );
     if !loader.libraries.is_empty() {
         world.persist.set_libraries(loader.libraries);
     }
@@ -208,8 +260,22 @@ pub fn snapshot_file(
                 source.offset(),
                 path.display()
             );
+            tracing::error!("Terminating server after rdb file reading failure.");
+            hint(world, path);
             Err(bad)
         }
+    }
+}
+
+/// What can be done about a snapshot that cannot be read.
+fn hint(world: World<'_>, path: &Path) {
+    let previous = crate::persist::save::previous(path);
+    if world.persist.disk.exists(&previous) {
+        tracing::error!(
+            "The snapshot before it is {}: to start from that, put it in the place of {}",
+            previous.display(),
+            path.display()
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 //! saver's thread, which takes [`Job`]s; `cron` decides ten times a second whether one is due.
 
 pub mod aof;
+pub mod check;
 pub mod cron;
 pub mod disk;
 pub mod info;
@@ -107,10 +108,30 @@ pub struct Status {
     pub began: AtomicU64,
     /// Saves since the start.
     pub saves: AtomicU64,
+    /// Bytes that writers saved during the last save, and during the last rewrite.
+    pub last_ahead: [AtomicU64; 2],
     /// Keys that the last load found expired, and those it loaded.
     pub loaded: [AtomicU64; 2],
     /// When the load under way began, its size in bytes, and how many have been read.
     pub loading: [AtomicU64; 3],
+}
+
+/// What DEBUG can change.
+#[derive(Debug, Default)]
+pub struct Knobs {
+    /// Checksums of payloads and snapshots are not looked at.
+    pub skip_checksums: AtomicBool,
+    /// Regular work waits.
+    pub cron_paused: AtomicBool,
+    /// Microseconds to wait before the append-only file is written.
+    pub flush_sleep_us: AtomicU64,
+}
+
+impl Knobs {
+    /// True when checksums count.
+    pub fn verifies_payloads(&self) -> bool {
+        !self.skip_checksums.load(Ordering::Relaxed)
+    }
 }
 
 /// What persistence remembers.
@@ -121,6 +142,8 @@ pub struct Persist {
     pub aof: Aof,
     /// What INFO tells.
     pub status: Status,
+    /// What DEBUG can change.
+    pub knobs: Knobs,
     child: AtomicU8,
     stopper: Mutex<Option<Stopper>>,
     /// BGSAVE came while something else was under way.
@@ -133,6 +156,8 @@ pub struct Persist {
     receiver: Mutex<Option<Receiver<Job>>>,
     /// SHUTDOWN or a signal has done its work: the process may end.
     pub ended: tokio::sync::Notify,
+    /// A signal has asked for the end, which has not begun.
+    pub end_pending: AtomicBool,
     /// Somebody is shutting the server down.
     pub ending: AtomicBool,
 }
@@ -157,9 +182,11 @@ impl Persist {
                 last_took: (-1).into(),
                 began: 0.into(),
                 saves: 0.into(),
+                last_ahead: Default::default(),
                 loaded: Default::default(),
                 loading: Default::default(),
             },
+            knobs: Knobs::default(),
             child: 0.into(),
             stopper: Mutex::default(),
             save_scheduled: false.into(),
@@ -168,6 +195,7 @@ impl Persist {
             jobs,
             receiver: Mutex::new(Some(receiver)),
             ended: tokio::sync::Notify::new(),
+            end_pending: false.into(),
             ending: false.into(),
         }
     }
@@ -199,7 +227,11 @@ impl Persist {
 
     /// The background task is done.
     pub(crate) fn release(&self) {
-        *self.stopper.lock() = None;
+        if let Some(stopper) = self.stopper.lock().take() {
+            let which = usize::from(self.child() == Child::Aof);
+            let ahead = stopper.progress().ahead.load(Ordering::Relaxed);
+            self.status.last_ahead[which].store(ahead, Ordering::Release);
+        }
         self.child.store(0, Ordering::Release);
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::config::choices::RdbVersion;
 use crate::config::{Config, REDIS_VERSION};
 use crate::keyspace::Locked;
+use crate::persist::aof::values::Commands;
 use crate::persist::disk::{Disk, DiskFile};
 use crate::persist::rdb::encode::Encoder;
 use crate::persist::rdb::file::{self, Preamble};
@@ -36,7 +37,13 @@ pub fn options(config: &Config, now_s: u64) -> Options {
     } else {
         Marks::None
     };
-    Options { version, compress: config.rdbcompression, marks }
+    Options {
+        version,
+        compress: config.rdbcompression,
+        marks,
+        commands: false,
+        delay: config.rdb_key_save_delay,
+    }
 }
 
 /// A snapshot file that is being written.
@@ -47,17 +54,19 @@ pub struct Output {
     unsynced: u64,
     incremental: bool,
     written: u64,
+    /// It is RDB, which has an end; commands have none.
+    rdb: bool,
 }
 
 impl Output {
-    /// Makes a file and writes its beginning.
+    /// Makes a file and writes its beginning: of RDB in a version, or of commands.
     ///
     /// # Errors
     /// Those of the disk.
     pub fn create(
         world: World<'_>,
         path: &Path,
-        version: u16,
+        version: Option<u16>,
         aof_base: bool,
         beside: &Beside,
     ) -> io::Result<Output> {
@@ -65,10 +74,25 @@ impl Output {
         let mut output = Output {
             file: world.persist.disk.create(path)?,
             crc: 0,
-            summed: config.rdbchecksum,
+            summed: if version.is_some() { config.rdbchecksum } else { config.aof_checksums },
             unsynced: 0,
-            incremental: config.rdb_save_incremental_fsync,
+            incremental: match aof_base {
+                true => config.aof_rewrite_incremental_fsync,
+                false => config.rdb_save_incremental_fsync,
+            },
             written: 0,
+            rdb: version.is_some(),
+        };
+        let Some(version) = version else {
+            let mut commands = Commands::default();
+            if config.aof_timestamp_enabled {
+                commands.out.extend_from_slice(format!("#TS:{}\r\n", world.now_s()).as_bytes());
+            }
+            for source in &beside.libraries {
+                commands.function(source);
+            }
+            output.write(&commands.out)?;
+            return Ok(output);
         };
         let mut encoder = Encoder::new(version, config.rdbcompression);
         let preamble = Preamble {
@@ -120,6 +144,13 @@ impl Output {
     /// # Errors
     /// Those of the disk.
     pub fn close(mut self) -> io::Result<u64> {
+        if !self.rdb {
+            let sum = format!("#CRC:{:016x}\r\n", self.crc);
+            if self.summed && self.written > 0 {
+                self.write(sum.as_bytes())?;
+            }
+            return Ok(self.written);
+        }
         self.write(&[op::END])?;
         let crc = if self.summed { self.crc } else { 0 };
         self.file.write(&crc.to_le_bytes())?;
@@ -135,6 +166,29 @@ impl Output {
 /// The temporary name of a snapshot file.
 fn temporary(config: &Config) -> PathBuf {
     config.dir.join(&format!("temp-{}.rdb", std::process::id()))
+}
+
+/// Removes a snapshot that is being written: the process ends.
+pub(super) fn remove_temporary(world: World<'_>) {
+    let _ = world.persist.disk.remove(&temporary(&world.config.load()));
+}
+
+/// Where the snapshot before the present one is.
+pub fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
+}
+
+/// Keeps the present snapshot when another is about to take its name. That it could not is no reason not to save.
+fn keep_previous(disk: &dyn Disk, path: &Path) {
+    let kept = previous(path);
+    if disk.exists(path) {
+        let _ = disk.remove(&kept);
+        if let Err(error) = disk.link(path, &kept) {
+            tracing::warn!("The snapshot before this one is not kept: {error}");
+        }
+    }
 }
 
 /// Gives a whole file its own name, or removes what was made of it.
@@ -158,11 +212,15 @@ pub fn write(
     aof_base: bool,
 ) -> io::Result<u64> {
     let mut output = Output::create(world, from, snapshot.version(), aof_base, snapshot.beside());
-    let walked = snapshot.walk(world.keyspace, |bytes| match &mut output {
+    let pause = || world.config.load().rdb_key_save_delay;
+    let walked = snapshot.walk_slowly(world.keyspace, pause, |bytes| match &mut output {
         Ok(output) => output.write(bytes),
         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
     });
     let written = walked.and_then(|()| output.and_then(Output::finish));
+    if written.is_ok() && !aof_base && world.config.load().rdb_keep_previous {
+        keep_previous(&*world.persist.disk, to);
+    }
     publish(&*world.persist.disk, written, from, to)
 }
 
@@ -292,6 +350,9 @@ pub fn under_locks(world: World<'_>, locks: &mut Locked<'_>) -> io::Result<()> {
     let beside = Beside::now(world);
     let open = |version| Output::create(world, &from, version, false, &beside);
     let written = snapshot::at_once(locks, options(&config, world.now_s()), open).and_then(Output::finish);
+    if written.is_ok() && config.rdb_keep_previous {
+        keep_previous(&*world.persist.disk, &to);
+    }
     publish(&*world.persist.disk, written, &from, &to)?;
     note_saved(world, world.changes());
     tracing::info!("DB saved on disk");

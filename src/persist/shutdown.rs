@@ -53,6 +53,35 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), Can
     Ok(())
 }
 
+/// After a signal: waits for the server's regular work, at which the end begins, and which DEBUG PAUSE-CRON holds up.
+/// False when SHUTDOWN ABORT came meanwhile.
+pub fn is_wanted(world: World<'_>) -> bool {
+    let (pending, paused) = (&world.persist.end_pending, &world.persist.knobs.cron_paused);
+    pending.store(true, Ordering::Release);
+    while paused.load(Ordering::Acquire) && pending.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    pending.swap(false, Ordering::AcqRel)
+}
+
+/// SHUTDOWN ABORT: calls off an end that has not begun. False when there is none.
+pub fn abort(world: World<'_>) -> bool {
+    let was = world.persist.end_pending.swap(false, Ordering::AcqRel);
+    if was {
+        tracing::warn!("Shutdown manually aborted.");
+    }
+    was
+}
+
+/// A second SIGINT, while the server is ending already, ends it at once.
+pub fn insist(world: World<'_>) {
+    if world.persist.ending.load(Ordering::Acquire) {
+        tracing::warn!("You insist... exiting now.");
+        save::remove_temporary(world);
+        std::process::exit(1);
+    }
+}
+
 /// Stops the background task and waits until it has cleaned up.
 fn stop_tasks(world: World<'_>) {
     if world.persist.child() == Child::Rdb {

@@ -13,7 +13,8 @@ use crate::util::hash::Seed;
 use crate::util::rng::Rng;
 use crate::value::Limits;
 
-const OPTIONS: Options = Options { version: 10, compress: false, marks: Marks::None };
+const OPTIONS: Options =
+    Options { version: 10, compress: false, marks: Marks::None, commands: false, delay: 0 };
 
 type State = BTreeMap<(usize, Vec<u8>), Vec<u8>>;
 
@@ -65,7 +66,7 @@ fn state(keyspace: &Keyspace) -> State {
 }
 
 fn read(snapshot: Snapshot, keyspace: &Keyspace) -> State {
-    let mut encoder = Encoder::new(snapshot.version(), false);
+    let mut encoder = Encoder::new(snapshot.version().unwrap(), false);
     file::begin(&mut encoder, &Preamble::default());
     let mut bytes = encoder.out;
     snapshot

@@ -588,6 +588,11 @@ impl Stream {
         self.nodes.iter().map(|(&id, lp)| (id, lp))
     }
 
+    /// The nodes from an ID on.
+    pub fn nodes_from(&self, id: StreamId) -> impl Iterator<Item = (StreamId, &Listpack)> {
+        self.nodes.range(id..).map(|(&id, lp)| (id, lp))
+    }
+
     /// Adds a node from outside (RDB, RESTORE), in ascending order; to be followed by
     /// [`Stream::restore_meta`].
     ///

@@ -2,22 +2,22 @@
 //! the last file may be missing, if the server stopped in the middle of a write; anything else that is wrong means that
 //! the server does not start.
 
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use crate::config::Config;
 use crate::keyspace::Locked;
 use crate::persist::aof::State;
 use crate::persist::aof::manifest::{Manifest, Names, Part};
+use crate::persist::aof::rewrite;
+use crate::persist::aof::scan::{self, Argv, End, Found, Record};
+use crate::persist::aof::writer::Tail;
+use crate::persist::load::{Counted, Delay};
 use crate::persist::rdb::Bad;
 use crate::persist::rdb::source::Source;
 use crate::persist::snapshot::Beside;
 use crate::persist::{World, load, save, snapshot};
-
-use std::sync::atomic::Ordering;
-
-/// Longest line that announces a count or a length.
-const LINE_MAX: usize = 1024;
 
 /// Runs what is read.
 pub trait Replay {
@@ -32,14 +32,6 @@ pub trait Replay {
     /// # Errors
     /// When there is no such command.
     fn run(&mut self, argv: &[&[u8]]) -> Result<(), String>;
-}
-
-/// How a file ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Whole,
-    /// Cut short; so many bytes of it are good.
-    Short(u64),
 }
 
 /// Reads everything that the manifest names. False when there is no append-only file.
@@ -76,14 +68,7 @@ pub fn all(world: World<'_>, replay: &mut dyn Replay) -> io::Result<bool> {
     for (i, part) in parts.iter().enumerate() {
         let began = world.clock.monotonic_us();
         let is_base = manifest.base.as_ref() == Some(*part);
-        let end = file(world, &names.path(&part.name), replay)?;
-        if let End::Short(good) = end {
-            if i + 1 < parts.len() {
-                tracing::error!("Fatal error: the truncated file is not the last file");
-                return Err(io::Error::other("the truncated file is not the last file"));
-            }
-            cut_short(world, &config, &names.path(&part.name), good)?;
-        }
+        file(world, &names.path(&part.name), replay, i + 1 == parts.len())?;
         let took = world.clock.monotonic_us().saturating_sub(began) as f64 / 1e6;
         let what = if is_base { "base" } else { "incr" };
         tracing::info!("DB loaded from {what} file {}: {took:.3} seconds", part.name);
@@ -139,49 +124,83 @@ fn refuse_orphans(world: World<'_>, names: &Names) -> io::Result<()> {
     Err(io::Error::other("append-only files without a manifest"))
 }
 
-/// Cuts the last file where its last whole command ends, if the settings allow it.
-fn cut_short(world: World<'_>, config: &Config, path: &Path, good: u64) -> io::Result<()> {
-    let name = path.display();
-    if !config.aof_load_truncated {
+/// Where a damaged tail is kept: beside the file.
+fn aside(path: &Path, now_s: u64) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".damaged-{now_s}"));
+    name.into()
+}
+
+/// Copies what stands behind `good` to a file of its own, and cuts it off.
+fn cut_off(world: World<'_>, path: &Path, good: u64) -> io::Result<PathBuf> {
+    let disk = &*world.persist.disk;
+    let to = aside(path, world.now_s());
+    let mut input = disk.read(path)?;
+    io::copy(&mut input.by_ref().take(good), &mut io::sink())?;
+    let kept = disk.create(&to)?;
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        match input.read(&mut chunk)? {
+            0 => break,
+            n => kept.write(&chunk[..n])?,
+        }
+    }
+    kept.sync()?;
+    disk.truncate(path, good)?;
+    Ok(to)
+}
+
+/// What to do about a file that does not end as it should: the server starts without its tail, or not at all.
+fn mend(world: World<'_>, config: &Config, path: &Path, found: &Found) -> io::Result<()> {
+    let (name, disk) = (path.display(), &*world.persist.disk);
+    let good = found.good;
+    let behind = disk.len(path)?.saturating_sub(good);
+    let further = scan::goes_on(found, &mut disk.read(path)?)?;
+    let refuse = |why: &str| {
+        tracing::error!(
+            "Bad file format reading the append only file {name}: make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest> ({why})"
+        );
+        Err(io::Error::other(format!("damage in the append only file {name} behind offset {good}: {why}")))
+    };
+    if let Some(at) = further {
+        return refuse(&format!(
+            "it is damaged behind offset {good}, and goes on at offset {at}: to repair it means to lose the last {behind} bytes"
+        ));
+    }
+    let torn = matches!(found.end, End::Short | End::Zeros);
+    if torn && !config.aof_load_truncated {
         tracing::error!(
             "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server."
         );
         return Err(io::Error::other("unexpected end of the append only file"));
     }
-    tracing::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
+    if !torn && behind > config.aof_load_corrupt_tail_max_size {
+        return refuse(&format!(
+            "its last {behind} bytes, behind offset {good}, are damaged, which is more than aof-load-corrupt-tail-max-size"
+        ));
+    }
+    if found.open {
+        tracing::warn!("Revert incomplete MULTI/EXEC transaction in AOF file {name}");
+    }
+    let what = if torn { "short read while loading" } else { "damaged tail of" };
+    tracing::warn!("!!! Warning: {what} the AOF file {name}!!!");
     tracing::warn!("!!! Truncating the AOF {name} at offset {good} !!!");
-    world.persist.disk.truncate(path, good)?;
-    tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+    let kept = cut_off(world, path, good)?;
+    let setting =
+        if torn { "aof-load-truncated is enabled" } else { "aof-load-corrupt-tail-max-size allows it" };
+    tracing::warn!("AOF {name} loaded anyway because {setting}; what was cut off is in {}", kept.display());
     Ok(())
 }
 
-/// Why reading commands stops.
-enum Stop {
-    Short,
-    Malformed,
-    /// Nothing but zeros follows: space that was taken and never written.
-    Zeros,
-    Failed(io::Error),
-}
-
-impl From<Bad> for Stop {
-    fn from(bad: Bad) -> Stop {
-        match bad {
-            Bad::Io(error) => Stop::Failed(error),
-            Bad::Short => Stop::Short,
-            _ => Stop::Malformed,
-        }
-    }
-}
-
-/// Reads one file: a snapshot, commands, or one behind the other.
-fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay) -> io::Result<End> {
-    let disk = &*world.persist.disk;
+/// Reads one file: a snapshot, commands, or one behind the other. `last`: its end may be missing.
+fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay, last: bool) -> io::Result<()> {
+    let (config, disk) = (world.config.load(), &*world.persist.disk);
     replay.begin_file();
     let mut input = disk.read(path)?;
     let mut source = Source::new(&mut input);
     if source.at_end().map_err(to_io)? {
-        return Ok(End::Whole);
+        *world.persist.aof.tail.lock() = Tail::default();
+        return Ok(());
     }
     if source.leftover().starts_with(b"REDIS") {
         tracing::info!("Reading RDB base file on AOF loading...");
@@ -191,23 +210,19 @@ fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay) -> io::Result<En
             to_io(bad)
         })?;
     }
-    let mut good = source.offset();
-    let stop = commands(&mut source, &mut good, path, replay);
-    match stop {
-        Ok(()) => Ok(End::Whole),
-        Err(Stop::Short | Stop::Zeros) => Ok(End::Short(good)),
-        Err(Stop::Failed(error)) => {
-            tracing::error!("Unrecoverable error reading the append only file {}: {error}", path.display());
-            Err(error)
+    let start = source.offset();
+    let found = scan::commands(&mut source, None)?;
+    *world.persist.aof.tail.lock() = found.tail;
+    if found.end != End::Whole {
+        if !last && matches!(found.end, End::Short | End::Zeros) {
+            tracing::error!("Fatal error: the truncated file is not the last file");
+            return Err(io::Error::other("the truncated file is not the last file"));
         }
-        Err(Stop::Malformed) => {
-            tracing::error!(
-                "Bad file format reading the append only file {}: make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest> (the damage is behind offset {good})",
-                path.display()
-            );
-            Err(io::Error::other("bad format of the append only file"))
-        }
+        mend(world, &config, path, &found)?;
     }
+    let mut input = disk.read(path)?;
+    io::copy(&mut input.by_ref().take(start), &mut io::sink())?;
+    run(world, path, &mut input.take(found.good - start), replay)
 }
 
 fn to_io(bad: Bad) -> io::Error {
@@ -217,103 +232,38 @@ fn to_io(bad: Bad) -> io::Error {
     }
 }
 
-/// Runs commands up to the end. `good` is where the last one ended, or the transaction that it belongs to began.
-fn commands(
-    source: &mut Source<'_>,
-    good: &mut u64,
-    path: &Path,
-    replay: &mut dyn Replay,
-) -> Result<(), Stop> {
-    let mut transaction: Option<Vec<Vec<Vec<u8>>>> = None;
-    let mut run = |argv: &[Vec<u8>]| {
+/// Runs commands that have been found whole.
+fn run(world: World<'_>, path: &Path, input: &mut dyn Read, replay: &mut dyn Replay) -> io::Result<()> {
+    let mut transaction: Option<Vec<Argv>> = None;
+    let mut delay = Delay::default();
+    let mut run = |argv: &Argv| {
+        delay.after(1, || world.config.load().key_load_delay);
         let argv: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
         replay.run(&argv).map_err(|unknown| {
             tracing::error!("Unknown command '{unknown}' reading the append only file {}", path.display());
-            Stop::Failed(io::Error::other("unknown command in the append only file"))
+            io::Error::other("unknown command in the append only file")
         })
     };
-    while !source.at_end()? {
-        let Some(argv) = command(source)? else { continue };
-        let is = |name: &[u8]| argv.first().is_some_and(|n| n.eq_ignore_ascii_case(name));
+    let mut counted = Counted { inner: input, world };
+    let mut source = Source::new(&mut counted);
+    while !source.at_end().map_err(to_io)? {
+        let argv = match scan::record(&mut source) {
+            Ok(Record::Command(argv)) => argv,
+            Ok(Record::Note(_)) => continue,
+            Err(_) => return Err(io::Error::other("the append only file has changed while it was read")),
+        };
         match &mut transaction {
-            None if is(b"multi") => {
-                transaction = Some(Vec::new());
-                continue;
-            }
+            None if scan::is(&argv, b"multi") => transaction = Some(Vec::new()),
             None => run(&argv)?,
-            Some(queue) if is(b"exec") => {
+            Some(queue) if scan::is(&argv, b"exec") => {
                 // Whole, or not at all.
-                queue.iter().try_for_each(|argv| run(argv))?;
+                queue.iter().try_for_each(&mut run)?;
                 transaction = None;
             }
-            Some(queue) => {
-                queue.push(argv);
-                continue;
-            }
+            Some(queue) => queue.push(argv),
         }
-        *good = source.offset();
-    }
-    if transaction.is_some() {
-        tracing::warn!("Revert incomplete MULTI/EXEC transaction in AOF file {}", path.display());
-        return Err(Stop::Short);
     }
     Ok(())
-}
-
-/// Reads one command; `None` for an annotation.
-fn command(source: &mut Source<'_>) -> Result<Option<Vec<Vec<u8>>>, Stop> {
-    let first = source.byte()?;
-    match first {
-        b'#' => {
-            line(source)?;
-            return Ok(None);
-        }
-        b'*' => {}
-        0 => return zeros(source),
-        _ => return Err(Stop::Malformed),
-    }
-    let n = number(source)?;
-    if n < 1 {
-        return Err(Stop::Malformed);
-    }
-    let mut argv = Vec::new();
-    for _ in 0..n {
-        if source.byte()? != b'$' {
-            return Err(Stop::Malformed);
-        }
-        let len = number(source)?;
-        argv.push(source.bytes(u64::try_from(len).map_err(|_| Stop::Malformed)?)?);
-        if source.array::<2>()? != *b"\r\n" {
-            return Err(Stop::Malformed);
-        }
-    }
-    Ok(Some(argv))
-}
-
-/// Decides what a zero in the place of a command means.
-fn zeros(source: &mut Source<'_>) -> Result<Option<Vec<Vec<u8>>>, Stop> {
-    while !source.at_end()? {
-        if source.byte()? != 0 {
-            return Err(Stop::Malformed);
-        }
-    }
-    Err(Stop::Zeros)
-}
-
-fn line(source: &mut Source<'_>) -> Result<Vec<u8>, Stop> {
-    let mut line = Vec::new();
-    loop {
-        match source.byte()? {
-            b'\n' => return Ok(line),
-            byte if line.len() < LINE_MAX => line.push(byte),
-            _ => return Err(Stop::Malformed),
-        }
-    }
-}
-
-fn number(source: &mut Source<'_>) -> Result<i64, Stop> {
-    let line = line(source)?;
-    crate::util::number::parse_i64(line.trim_ascii()).ok_or(Stop::Malformed)
 }
 
 /// Opens the file for appending, once the data is loaded: makes the base if there is none, and goes on with the last
@@ -329,11 +279,11 @@ pub fn open(world: World<'_>) -> io::Result<()> {
     let mut manifest = aof.manifest.lock();
     let mut next = manifest.clone();
     if next.base.is_none() && next.increments.is_empty() {
-        let part = names.base(next.next(0));
+        let options = rewrite::base_options(world);
+        let part = names.base(next.next(0), !options.commands);
         tracing::info!("Creating AOF base file {} on server start", part.name);
         let mut locks = world.keyspace.locked_all();
         let temporary = names.temporary_base();
-        let options = save::options(&config, world.now_s());
         let output = snapshot::at_once(&mut locks, options, |version| {
             let beside = Beside { mark: None, ..Beside::now(world) };
             save::Output::create(world, &temporary, version, true, &beside)
@@ -372,7 +322,8 @@ pub fn open(world: World<'_>) -> io::Result<()> {
     aof.sizes[0].store(base, Ordering::Release);
     aof.sizes[1].store(before, Ordering::Release);
     aof.rewrites.length_then.store(base + before + size, Ordering::Release);
-    aof.writer.lock().restart(Some(file), size);
+    let tail = if size == 0 { Tail::default() } else { *aof.tail.lock() };
+    aof.writer.lock().restart(Some(file), size, tail);
     world.log.enable(true);
     aof.set_state(State::On);
     aof.publish(config.appendfsync);
@@ -385,82 +336,5 @@ fn clean(world: World<'_>, names: &Names) {
         if name.starts_with("temp-") {
             let _ = world.persist.disk.remove(&names.path(&name));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::entry::encode_command;
-
-    #[derive(Default)]
-    struct Seen(Vec<String>);
-
-    impl Replay for Seen {
-        fn with_locks(&mut self, _: &mut dyn FnMut(&mut Locked<'_>) -> Result<(), Bad>) -> Result<(), Bad> {
-            Err(Bad::Short)
-        }
-
-        fn begin_file(&mut self) {}
-
-        fn run(&mut self, argv: &[&[u8]]) -> Result<(), String> {
-            self.0.push(String::from_utf8_lossy(&argv.concat()).into_owned());
-            Ok(())
-        }
-    }
-
-    fn read(bytes: &[u8]) -> (Vec<String>, u64, Result<(), Stop>) {
-        let (mut input, mut good, mut seen) = (bytes, 0, Seen::default());
-        let stop = commands(&mut Source::new(&mut input), &mut good, Path::new("x"), &mut seen);
-        (seen.0, good, stop)
-    }
-
-    #[test]
-    fn a_file_cut_anywhere_is_good_up_to_a_whole_unit() {
-        let units: [&[&[&str]]; 4] = [
-            &[&["SELECT", "0"]],
-            &[&["SET", "k", "a\r\nb"]],
-            &[&["MULTI"], &["INCR", "a"], &["INCR", "b"], &["EXEC"]],
-            &[&["DEL", "k"]],
-        ];
-        // Where each unit ends, and how many commands have run by then.
-        let (mut bytes, mut ends) = (Vec::new(), vec![(0, 0)]);
-        let mut ran = 0;
-        for unit in units {
-            unit.iter().for_each(|argv| bytes.extend(encode_command(argv)));
-            ran += unit.iter().filter(|argv| argv.len() > 1).count();
-            ends.push((bytes.len(), ran));
-        }
-        for cut in 0..=bytes.len() {
-            let (seen, good, stop) = read(&bytes[..cut]);
-            let (end, ran) = ends.iter().rev().find(|(end, _)| *end <= cut).unwrap();
-            assert_eq!((good, seen.len()), (*end as u64, *ran), "cut at {cut}");
-            assert!(if *end == cut { stop.is_ok() } else { matches!(stop, Err(Stop::Short)) });
-            // Space that was taken and never written looks like zeros.
-            let zeros = [&bytes[..*end], &[0; 100]].concat();
-            assert!(matches!(read(&zeros), (_, g, Err(Stop::Zeros)) if g == *end as u64));
-        }
-    }
-
-    #[test]
-    fn damage_is_no_end() {
-        let good = encode_command(&["SET", "k", "v"]);
-        let with = |tail: &[u8]| [&good, tail].concat();
-        for tail in [
-            &b"!!!"[..],
-            b"\0\0x",
-            b"*0\r\n",
-            b"*1\r\n#3\r\n",
-            b"*1\r\n$-1\r\n",
-            b"*1\r\n$1\r\nabc",
-            b"*x\r\n",
-        ] {
-            let (seen, at, stop) = read(&with(tail));
-            assert!(matches!(stop, Err(Stop::Malformed)), "{tail:?}");
-            assert_eq!((seen.len(), at), (1, good.len() as u64));
-        }
-        let annotated = [b"#TS:1234\r\n", &good[..]].concat();
-        assert!(read(&annotated).2.is_ok());
-        assert!(matches!(read(b"*1\r\n$99999999999\r\nabc").2, Err(Stop::Short)));
     }
 }

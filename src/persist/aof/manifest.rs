@@ -69,9 +69,10 @@ impl Names {
         self.path(&format!("{}.manifest", self.prefix))
     }
 
-    /// A base, as a snapshot.
-    pub fn base(&self, seq: u64) -> Part {
-        Part { name: format!("{}.{seq}.base.rdb", self.prefix), seq }
+    /// A base, as a snapshot or as commands.
+    pub fn base(&self, seq: u64, rdb: bool) -> Part {
+        let kind = if rdb { "rdb" } else { "aof" };
+        Part { name: format!("{}.{seq}.base.{kind}", self.prefix), seq }
     }
 
     /// An increment.

@@ -16,10 +16,11 @@
 pub mod load;
 pub mod manifest;
 pub mod rewrite;
+pub mod scan;
+pub mod values;
+mod writer;
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,9 +28,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::config::choices::Appendfsync;
 use crate::config::values::reason;
-use crate::log::{Log, Piece, Taken};
+use crate::log::Log;
 use crate::persist::aof::manifest::Manifest;
-use crate::persist::disk::DiskFile;
+use crate::persist::aof::writer::{Notes, Writer};
 use crate::persist::{Child, World};
 
 /// How long the log's thread sleeps when nobody wakes it.
@@ -47,63 +48,6 @@ pub enum State {
     Waiting = 1,
     /// There is.
     On = 2,
-}
-
-/// The writing end.
-#[derive(Default)]
-struct Writer {
-    file: Option<Arc<dyn DiskFile>>,
-    /// Length of the file, as far as it consists of whole writes.
-    size: u64,
-    /// A part of a write may stand behind that.
-    torn: bool,
-    /// Files that the log's cuts lead to.
-    next: VecDeque<Arc<dyn DiskFile>>,
-    /// Files that have been left and not been made durable since.
-    left: Vec<Arc<dyn DiskFile>>,
-    taken: Taken,
-}
-
-impl Writer {
-    /// Writes what has been taken, changing files where the log was cut.
-    fn write(&mut self) -> io::Result<()> {
-        while let Some(piece) = self.taken.pieces.front() {
-            match piece {
-                Piece::Bytes(bytes) => {
-                    let Some(file) = &self.file else { return Err(io::Error::other("no file is open")) };
-                    if self.torn {
-                        // A part of a write must not stand in the middle of the file.
-                        file.cut(self.size)?;
-                    }
-                    self.torn = true;
-                    file.write(bytes)?;
-                    self.torn = false;
-                    self.size += bytes.len() as u64;
-                }
-                Piece::Cut => {
-                    self.left.extend(self.file.take());
-                    self.file = self.next.pop_front();
-                    self.size = 0;
-                }
-            }
-            self.taken.pieces.pop_front();
-        }
-        Ok(())
-    }
-
-    /// Takes away what a failed write has left behind.
-    fn mend(&mut self) {
-        if self.torn
-            && let Some(file) = &self.file
-        {
-            self.torn = file.cut(self.size).is_err();
-        }
-    }
-
-    /// Begins a file, forgetting all that came before.
-    fn restart(&mut self, file: Option<Arc<dyn DiskFile>>, size: u64) {
-        *self = Writer { file, size, ..Writer::default() };
-    }
 }
 
 /// The append-only file.
@@ -129,6 +73,10 @@ pub struct Aof {
     pub rewrites: rewrite::Status,
     /// Length of the base, and of all increments but the last.
     sizes: [AtomicU64; 2],
+    /// How often making durable failed.
+    sync_failures: AtomicU64,
+    /// What the last file held when it was read: the bytes behind its last checksum, and theirs.
+    tail: Mutex<writer::Tail>,
 }
 
 impl Default for Aof {
@@ -148,6 +96,8 @@ impl Default for Aof {
             scheduled: false.into(),
             rewrites: rewrite::Status::default(),
             sizes: Default::default(),
+            sync_failures: 0.into(),
+            tail: Mutex::default(),
         }
     }
 }
@@ -195,21 +145,32 @@ impl Aof {
     pub fn lengths(&self) -> (u64, u64) {
         let [base, before] = &self.sizes;
         let base = base.load(Ordering::Acquire);
-        (base + before.load(Ordering::Acquire) + self.writer.lock().size, base)
+        (base + before.load(Ordering::Acquire) + self.writer.lock().size(), base)
     }
 
     /// Bytes that are waiting to be written.
     pub fn backlog(&self, log: &Log) -> usize {
-        self.writer.lock().taken.len() + log.waiting()
+        self.writer.lock().backlog() + log.waiting()
     }
 
-    /// Hands what has been appended to the operating system. True when that succeeded.
-    fn write_out(&self, log: &Log) -> bool {
+    /// Hands what has been appended to the operating system; `last`: nothing follows. True when that succeeded.
+    fn write_out(&self, world: World<'_>, last: bool) -> bool {
+        let config = world.config.load();
+        let us = world.persist.knobs.flush_sleep_us.load(Ordering::Relaxed);
+        if us > 0 {
+            std::thread::sleep(Duration::from_micros(us));
+        }
+        let notes = Notes {
+            stamp: config.aof_timestamp_enabled.then(|| world.now_s()),
+            sums: config.aof_checksums,
+            now_us: world.clock.monotonic_us(),
+            last,
+        };
         let mut writer = self.writer.lock();
-        log.take(&mut writer.taken);
-        match writer.write() {
+        writer.take(world.log, notes);
+        match writer.write(notes) {
             Ok(()) => {
-                self.written.store(writer.taken.end, Ordering::Release);
+                self.written.store(writer.end(), Ordering::Release);
                 if self.failed[0].swap(false, Ordering::AcqRel) {
                     tracing::warn!("AOF write error looks solved. The server can write again.");
                 }
@@ -229,12 +190,11 @@ impl Aof {
 
     /// Makes durable what has been written.
     fn sync(&self) -> io::Result<()> {
-        let (file, left, upto) = {
+        let (files, upto) = {
             let mut writer = self.writer.lock();
-            let left = std::mem::take(&mut writer.left);
-            (writer.file.clone(), left, self.written.load(Ordering::Acquire))
+            (writer.unsynced(), self.written.load(Ordering::Acquire))
         };
-        for file in left.iter().chain(&file) {
+        for file in files {
             file.sync()?;
         }
         self.durable.fetch_max(upto, Ordering::AcqRel);
@@ -246,7 +206,7 @@ impl Aof {
         if self.state() == State::Off {
             return;
         }
-        if world.config.load().appendfsync != Appendfsync::Always && self.write_out(world.log) {
+        if world.config.load().appendfsync != Appendfsync::Always && self.write_out(world, false) {
             self.publish(Appendfsync::Everysec);
             return;
         }
@@ -306,7 +266,7 @@ impl Aof {
         if !due && !(self.failed[0].load(Ordering::Acquire)) {
             return;
         }
-        if !self.write_out(world.log) {
+        if !self.write_out(world, false) {
             self.give_up_if(
                 policy,
                 "Can't recover from AOF write error when the AOF fsync policy is 'always'.",
@@ -316,6 +276,7 @@ impl Aof {
             return;
         }
         *last_sync = now;
+        self.look_for_file();
         let spared = config.no_appendfsync_on_rewrite && world.persist.child() != Child::None;
         let behind = self.durable.load(Ordering::Acquire) < self.written.load(Ordering::Acquire);
         if policy != Appendfsync::No && behind && !spared {
@@ -331,12 +292,22 @@ impl Aof {
                         reason(&error)
                     );
                 }
+                self.sync_failures.fetch_add(1, Ordering::AcqRel);
                 self.scheduled.store(true, Ordering::Release);
             }
         } else if spared {
             self.durable.fetch_max(self.written.load(Ordering::Acquire), Ordering::AcqRel);
         }
         self.publish(policy);
+    }
+
+    /// A file that somebody has deleted survives no restart: a rewrite makes new ones.
+    fn look_for_file(&self) {
+        if self.writer.lock().has_vanished() && !self.scheduled.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                "The AOF file has been deleted while the server writes to it. It is written anew."
+            );
+        }
     }
 
     /// With `always`, clients have been promised that what they were told is durable: without that there is no going on.
@@ -355,7 +326,7 @@ impl Aof {
         if self.state() == State::Off {
             return Ok(());
         }
-        if !self.write_out(world.log) {
+        if !self.write_out(world, true) {
             return Err(io::Error::other(self.why()));
         }
         self.sync()?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::persist::aof::State;
 use crate::persist::aof::manifest::{Manifest, Names};
-use crate::persist::snapshot::{self, Beside, Snapshot};
+use crate::persist::snapshot::{self, Beside, Options, Snapshot};
 use crate::persist::{Child, Job, World, save};
 
 /// Failures in a row after which rewrites are tried more and more seldom.
@@ -40,6 +40,8 @@ pub struct Status {
     not_before: AtomicU64,
     /// Length of everything after the last rewrite, or at the start.
     pub length_then: AtomicU64,
+    /// How often making durable had failed when the rewrite under way began.
+    sync_failures_then: AtomicU64,
 }
 
 impl Default for Status {
@@ -51,6 +53,7 @@ impl Default for Status {
             failures: 0.into(),
             not_before: 0.into(),
             length_then: 0.into(),
+            sync_failures_then: 0.into(),
         }
     }
 }
@@ -86,6 +89,12 @@ pub fn begin(world: World<'_>) -> io::Result<bool> {
     }
 }
 
+/// How a base is written under the settings.
+pub(super) fn base_options(world: World<'_>) -> Options {
+    let config = world.config.load();
+    Options { commands: !config.aof_use_rdb_preamble, ..save::options(&config, world.now_s()) }
+}
+
 /// Steps 1 and 2.
 fn picture(world: World<'_>) -> io::Result<Snapshot> {
     let config = world.config.load();
@@ -109,7 +118,7 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
             Some(file)
         }
     };
-    let options = save::options(&config, world.now_s());
+    let options = base_options(world);
     let mut locks = world.keyspace.locked_all();
     let mut snapshot = snapshot::begin(&mut locks, options);
     snapshot.remember(world.changes(), Beside { mark: None, ..Beside::now(world) });
@@ -117,14 +126,15 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
         (State::Waiting, file) => {
             let mut writer = aof.writer.lock();
             world.log.enable(true);
-            writer.restart(file, 0);
+            writer.restart(file, 0, Default::default());
         }
         (_, Some(file)) => {
-            aof.writer.lock().next.push_back(file);
+            aof.writer.lock().queue(file);
             world.log.cut();
         }
         (_, None) => {}
     }
+    aof.rewrites.sync_failures_then.store(aof.sync_failures.load(Ordering::Acquire), Ordering::Release);
     drop(locks);
     *world.persist.stopper.lock() = Some(snapshot.stopper());
     Ok(snapshot)
@@ -161,7 +171,7 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
     let names = Names::new(&config);
     let (disk, aof) = (&*world.persist.disk, &world.persist.aof);
     let state = aof.state();
-    let base = names.base(aof.manifest.lock().next(0));
+    let base = names.base(aof.manifest.lock().next(0), snapshot.version().is_some());
     let length = save::write(world, snapshot, &names.temporary_base(), &names.path(&base.name), true)?;
     if aof.state() != state {
         // Turned off meanwhile: nobody wants it.
@@ -193,8 +203,11 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
     if state == State::Waiting {
         turned_on(world)?;
     }
-    // Whatever could not be made durable before is in the new base.
-    aof.failed[1].store(false, Ordering::Release);
+    // Whatever could not be made durable before is in the new base. What came after that is in a file that must not
+    // have failed too.
+    if aof.sync_failures.load(Ordering::Acquire) == aof.rewrites.sync_failures_then.load(Ordering::Acquire) {
+        aof.failed[1].store(false, Ordering::Release);
+    }
     if !config.aof_disable_auto_gc {
         manifest.clear_history(disk, &names)?;
     }
@@ -204,7 +217,7 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
 /// The first base is there: from now on replies wait for the file.
 fn turned_on(world: World<'_>) -> io::Result<()> {
     let aof = &world.persist.aof;
-    aof.write_out(world.log);
+    aof.write_out(world, false);
     aof.sync()?;
     aof.set_state(State::On);
     aof.publish(world.config.load().appendfsync);
@@ -296,7 +309,7 @@ fn stop(world: World<'_>) {
     }
     aof.set_state(State::Off);
     world.log.enable(false);
-    aof.writer.lock().restart(None, 0);
+    aof.writer.lock().restart(None, 0, Default::default());
     aof.failed.iter().for_each(|f| f.store(false, Ordering::Release));
     aof.publish(crate::config::choices::Appendfsync::No);
     if persist.child() == Child::Aof

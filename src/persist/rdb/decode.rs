@@ -42,9 +42,9 @@ pub fn payload(mut bytes: &[u8], making: &Making) -> Result<Decoded, Bad> {
     if source.at_end()? { Ok(value) } else { Err(Bad::corrupt("something behind the value")) }
 }
 
-/// Takes DUMP's footer off, if it is right.
-pub fn unseal(sealed: &[u8]) -> Option<&[u8]> {
-    encode::unseal(sealed)
+/// Takes DUMP's footer off, if it is right; whether its checksum is does not matter unless `verify`.
+pub fn unseal(sealed: &[u8], verify: bool) -> Option<&[u8]> {
+    encode::unseal(sealed, verify)
 }
 
 /// Reads the function libraries of an unsealed payload.

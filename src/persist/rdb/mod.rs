@@ -17,6 +17,7 @@ pub mod decode;
 pub mod encode;
 pub mod file;
 pub mod old;
+pub mod pieces;
 pub mod source;
 
 use std::fmt;
@@ -136,7 +137,7 @@ impl fmt::Display for Bad {
 
 impl From<crate::ds::listpack::Corrupt> for Bad {
     fn from(_: crate::ds::listpack::Corrupt) -> Bad {
-        Bad::corrupt("a packed value fails its integrity check")
+        Bad::corrupt("Packed value integrity check failed.")
     }
 }
 

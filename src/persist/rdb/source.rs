@@ -46,6 +46,12 @@ impl<'r> Source<'r> {
         self.crc
     }
 
+    /// The checksum begins here.
+    pub fn begin_checksum(&mut self) {
+        self.sum();
+        self.crc = 0;
+    }
+
     fn sum(&mut self) {
         self.crc = crc::crc64(self.crc, &self.buf[self.summed..self.pos]);
         self.summed = self.pos;

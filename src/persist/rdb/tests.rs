@@ -101,7 +101,7 @@ fn every_value_survives_every_version() {
                 continue;
             }
             let sealed = Encoder::new(version, compress).dump(&View::Value(&value));
-            let payload = decode::unseal(&sealed).unwrap();
+            let payload = decode::unseal(&sealed, true).unwrap();
             let read = match decode::payload(payload, &making()).unwrap() {
                 Decoded::Value(read) => read,
                 Decoded::Str(bytes) => Value::Str(bytes),
@@ -131,8 +131,8 @@ fn a_payload_is_refused_when_a_bit_or_a_byte_is_missing() {
     for at in 0..sealed.len() {
         let mut bad = sealed.clone();
         bad[at] ^= 1 << (at % 8);
-        assert!(decode::unseal(&bad).is_none());
-        assert!(decode::unseal(&sealed[..at]).is_none());
+        assert!(decode::unseal(&bad, true).is_none());
+        assert!(decode::unseal(&sealed[..at], true).is_none());
         // Without the checksum too, no cut is taken for a value, and no flip panics.
         if at < sealed.len() - 10 {
             assert!(decode::payload(&sealed[..at], &making()).is_err());
