@@ -143,6 +143,14 @@ texts! {
     CORRUPT_HLL = "INVALIDOBJ Corrupted HLL object detected";
     /// A command that may run on this client only outside a script or transaction.
     NO_SCRIPT_HERE = "ERR This Redis command is not allowed from script";
+    /// Keys of a command are in different hash slots.
+    CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
+    /// The slot belongs to nobody.
+    SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served";
+    /// The cluster does not cover all slots.
+    CLUSTER_DOWN = "CLUSTERDOWN The cluster is down";
+    /// The same, and the settings allow reads.
+    CLUSTER_READ_ONLY = "CLUSTERDOWN The cluster is down and only accepts read commands";
     /// Cluster commands without cluster mode.
     NO_CLUSTER = "ERR This instance has cluster support disabled";
 }

@@ -30,7 +30,7 @@
 //!
 //! A file imports only from rooms to its left; `tests/tidy.rs` holds the line:
 //! `error util < ds < value < resp < config < acl < log < keyspace < client < {pubsub stats} < {persist script}
-//! < replication < dispatch < commands < net < server < main`
+//! < {replication cluster} < dispatch < commands < net < server < main`
 //!
 //! | room | its question |
 //! |---|---|
@@ -45,6 +45,7 @@
 //! | [`client`] | who is asking? |
 //! | [`pubsub`], [`stats`] | who hears a message; how is the server doing? |
 //! | [`persist`] | what survives? |
+//! | [`cluster`] | which hash slots are served here, and under which name? |
 //! | [`replication`] | how do several servers hold the same data? |
 //! | [`script`] | what do Lua scripts see? |
 //! | [`dispatch`] | may this command run, and how? |
@@ -62,6 +63,7 @@
 
 pub mod acl;
 pub mod client;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod dispatch;

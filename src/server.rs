@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::client::Registry;
+use crate::cluster::Cluster;
 use crate::commands::FAMILIES;
 use crate::config::file::Loaded;
 use crate::config::live::Live;
@@ -88,6 +89,7 @@ impl Server {
         let reach = Arc::new(Reach::new(log, &config, title));
         let ports = reach.ports.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let cluster = if config.cluster_enabled { Some(Cluster::open(&config)?) } else { None };
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
             stats: Stats::new(threads + 2, table.entries().len()),
@@ -99,6 +101,7 @@ impl Server {
             log: Log::default(),
             persist: Persist::new(clock.now_us() / 1_000_000),
             replication: Replication::default(),
+            cluster,
             started_us: clock.monotonic_us(),
             clock,
             run_id: rng::hex_id()?,
@@ -233,7 +236,8 @@ fn announce(config: &Config, warnings: &[String]) {
         tracing::warn!("{warning}");
     }
     tracing::info!(
-        "Running mode=standalone, port={port}, io-threads={}, PID: {pid}",
+        "Running mode={}, port={port}, io-threads={}, PID: {pid}",
+        config.mode(),
         config.io_threads.running
     );
 }

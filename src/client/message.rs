@@ -78,6 +78,13 @@ pub enum Message {
         /// The client.
         to: u64,
     },
+    /// A shard channel is no longer served here.
+    SlotLost {
+        /// The client.
+        to: u64,
+        /// The channel.
+        channel: Bytes,
+    },
     /// Look at the shared flags of the client again.
     Look {
         /// The client.
@@ -94,6 +101,7 @@ impl Message {
             | Message::Stale { to, .. }
             | Message::RedirectGone { to, .. }
             | Message::Served { to, .. }
+            | Message::SlotLost { to, .. }
             | Message::Kill { to }
             | Message::Review { to }
             | Message::Look { to } => *to,

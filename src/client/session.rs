@@ -1,12 +1,14 @@
 //! What does the server know about the connection whose command runs? State that only its own thread touches.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use crate::acl::Login;
-use crate::client::registry::Client;
+use crate::client::registry::{Client, ClientType};
 use crate::resp::reply::Proto;
 
 /// A command queued by MULTI.
@@ -82,6 +84,8 @@ pub struct Session {
     pub shard_channels: HashSet<Bytes>,
     /// Bytes of the names that it subscribed to, watches or tracks by, with what it takes to find them.
     pub names_bytes: usize,
+    /// In cluster mode, the hash slot of the running command's keys, if it has any.
+    pub slot: Cell<Option<u16>>,
     /// Counts blocking calls.
     pub ticket: u64,
     /// Close once the reply has been sent.
@@ -107,6 +111,7 @@ impl Session {
             patterns: BTreeSet::new(),
             shard_channels: HashSet::new(),
             names_bytes: 0,
+            slot: Cell::new(None),
             ticket: 0,
             close: false,
             internal: false,
@@ -133,6 +138,16 @@ impl Session {
     /// Subscriptions of all kinds.
     pub fn subscriptions(&self) -> usize {
         self.channels.len() + self.patterns.len() + self.shard_channels.len()
+    }
+
+    /// Tells the other threads what the client has become.
+    pub fn tell_subscriptions(&self) {
+        let counts = [self.channels.len(), self.patterns.len(), self.shard_channels.len()];
+        for (cell, n) in self.client.subs.iter().zip(counts) {
+            cell.store(n, Ordering::Relaxed);
+        }
+        let kind = if self.subscriptions() > 0 { ClientType::PubSub } else { ClientType::Normal };
+        self.client.kind.store(kind as u8, Ordering::Relaxed);
     }
 
     /// True when a RESP2 client may only use the commands of subscribers.

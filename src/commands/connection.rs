@@ -113,6 +113,9 @@ fn quit(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 
 fn select(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let n = args.int()?;
+    if ctx.core.cluster.is_some() && n != 0 {
+        return Err(Error::new("ERR SELECT is not allowed in cluster mode"));
+    }
     let db = usize::try_from(n).map_err(|_| error::DB_RANGE)?;
     if db >= ctx.keyspace().databases() {
         return Err(error::DB_RANGE);
@@ -220,7 +223,7 @@ fn greet(ctx: &Ctx<'_>, out: &mut Reply<'_>) {
     out.bulk(b"id");
     out.int(i64::try_from(ctx.session.client.id).unwrap_or(i64::MAX));
     out.bulk(b"mode");
-    out.bulk(b"standalone");
+    out.bulk(ctx.config().mode().as_bytes());
     out.bulk(b"role");
     out.bulk(b"master");
     out.bulk(b"modules");

@@ -114,7 +114,7 @@ fn server(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "redis_git_dirty": 0,
         "redis_build_id": concat!("peregrine-", env!("CARGO_PKG_VERSION")),
         "peregrine_version": env!("CARGO_PKG_VERSION"),
-        "redis_mode": "standalone",
+        "redis_mode": config.mode(),
         "os": format_args!("{} {} {}", word(system.sysname()), word(system.release()), word(system.machine())),
         "arch_bits": usize::BITS,
         "monotonic_clock": "POSIX clock_gettime",
@@ -205,8 +205,8 @@ fn modules(_: &mut Ctx<'_>, _: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn cluster(_: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
-    lines!(text, "cluster_enabled": 0)
+fn cluster(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
+    lines!(text, "cluster_enabled": u8::from(ctx.core.cluster.is_some()))
 }
 
 fn time(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

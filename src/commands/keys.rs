@@ -381,6 +381,9 @@ fn duplicate(slot: &Slot, name: &[u8]) -> Slot {
 }
 
 fn move_(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    if ctx.core.cluster.is_some() {
+        return Err(Error::new("ERR MOVE is not allowed in cluster mode"));
+    }
     let key = ctx.key(args.next()?);
     let (from, to) = (ctx.db(), database(ctx, args.next()?)?);
     if from == to {
@@ -403,7 +406,7 @@ fn keys(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let all = pattern == b"*";
     let mark = out.open();
     let mut n = 0;
-    ctx.each_key(|slot| {
+    ctx.each_key(glob::slot(pattern), |slot| {
         if all || glob::matches(pattern, slot.key(), false) {
             out.bulk(slot.key());
             n += 1;
@@ -419,9 +422,10 @@ fn scan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     // A type that does not exist is one that no key has.
     let wanted =
         |kind: Kind| options.kind.is_none_or(|name| name.eq_ignore_ascii_case(kind.name().as_bytes()));
-    let (next, names) = ctx.scan_keys(cursor, options.count as u64, |slot| {
-        wanted(kind_of(&slot.view())) && options.admits(slot.key())
-    });
+    let (next, names) =
+        ctx.scan_keys(cursor, options.count as u64, options.pattern.and_then(glob::slot), |slot| {
+            wanted(kind_of(&slot.view())) && options.admits(slot.key())
+        });
     out.array(2);
     let mut digits = itoa::Buffer::new();
     out.bulk(digits.format(next).as_bytes());
@@ -468,6 +472,9 @@ fn flush(ctx: &mut Ctx<'_>, args: &mut Args<'_>, db: Option<usize>, out: &mut Re
 }
 
 fn swapdb(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    if ctx.core.cluster.is_some() {
+        return Err(Error::new("ERR SWAPDB is not allowed in cluster mode"));
+    }
     let a = int32(args.next()?, Error::new("ERR invalid first DB index"))?;
     let b = int32(args.next()?, Error::new("ERR invalid second DB index"))?;
     let index = |db: i32| {

@@ -8,6 +8,7 @@ pub mod bitmaps;
 pub mod clients;
 mod clients_tracking;
 pub mod cluster;
+mod cluster_slot_stats;
 pub mod command;
 pub mod config;
 pub mod connection;

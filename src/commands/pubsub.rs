@@ -1,10 +1,7 @@
 //! Who talks to whom? Publishing, subscribing, and asking about subscriptions.
 
-use std::sync::atomic::Ordering;
-
 use bytes::Bytes;
 
-use crate::client::registry::ClientType;
 use crate::commands::prelude::*;
 use crate::pubsub::Space;
 
@@ -45,17 +42,6 @@ fn count(ctx: &Ctx<'_>, space: Space) -> usize {
     if space == Space::Shard { s.shard_channels.len() } else { s.channels.len() + s.patterns.len() }
 }
 
-/// Tells the other threads what the client has become.
-fn publish_counts(ctx: &mut Ctx<'_>) {
-    let s = &*ctx.session;
-    let counts = [s.channels.len(), s.patterns.len(), s.shard_channels.len()];
-    for (cell, n) in s.client.subs.iter().zip(counts) {
-        cell.store(n, Ordering::Relaxed);
-    }
-    let kind = if s.subscriptions() > 0 { ClientType::PubSub } else { ClientType::Normal };
-    s.client.kind.store(kind as u8, Ordering::Relaxed);
-}
-
 fn confirm(ctx: &Ctx<'_>, space: Space, word: &[u8], name: Option<&[u8]>, out: &mut Reply<'_>) {
     out.push(3);
     out.bulk(word);
@@ -78,7 +64,7 @@ fn add(ctx: &mut Ctx<'_>, args: &mut Args<'_>, space: Space, out: &mut Reply<'_>
         }
         confirm(ctx, space, words(space).0, Some(&name), out);
     }
-    publish_counts(ctx);
+    ctx.session.tell_subscriptions();
     Ok(())
 }
 
@@ -110,7 +96,7 @@ fn remove(ctx: &mut Ctx<'_>, args: &mut Args<'_>, space: Space, out: &mut Reply<
     if names.is_empty() {
         confirm(ctx, space, word, None, out);
     }
-    publish_counts(ctx);
+    ctx.session.tell_subscriptions();
     Ok(())
 }
 
@@ -129,7 +115,7 @@ pub(crate) fn drop_all(ctx: &mut Ctx<'_>) {
             drop_one(ctx, space, &name);
         }
     }
-    publish_counts(ctx);
+    ctx.session.tell_subscriptions();
 }
 
 fn subscribe(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

@@ -205,6 +205,9 @@ fn role(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn replicaof(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    if ctx.core.cluster.is_some() {
+        return Err(Error::new("ERR REPLICAOF not allowed in cluster mode."));
+    }
     let (host, port) = (args.next()?, args.next()?);
     let primary = if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         None
@@ -234,7 +237,12 @@ fn replicaof(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Res
     Ok(())
 }
 
-fn failover(_: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+fn failover(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+    if ctx.core.cluster.is_some() {
+        return Err(Error::new(
+            "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
+        ));
+    }
     let (mut abort, mut to, mut timeout) = (false, false, false);
     let alone = args.left() == 1;
     while args.left() > 0 {

@@ -26,7 +26,8 @@ pub(crate) struct ScanArgs<'a> {
     pub no_values: bool,
     /// Only keys of the type with this name, which may be none.
     pub kind: Option<&'a [u8]>,
-    pattern: Option<&'a [u8]>,
+    /// What names must match, unless any will do.
+    pub pattern: Option<&'a [u8]>,
 }
 
 /// Reads a cursor.

@@ -8,6 +8,7 @@ use crate::dispatch::core::Core;
 use crate::dispatch::permit;
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
+use crate::util::glob;
 use crate::value::{List, Value, Zset};
 
 /// The family's rows.
@@ -67,8 +68,23 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `free` says whether the user may read keys that the arguments do not name.
-    fn parse(args: &mut Args<'a>, stores: bool, free: bool) -> Result<Self> {
+    /// `free` says whether the user may read keys that the arguments do not name. `slot` is that of the key, in cluster
+    /// mode: patterns must not lead out of it.
+    fn parse(args: &mut Args<'a>, stores: bool, free: bool, slot: Option<u16>) -> Result<Self> {
+        let admit = |option: &str, pattern: &[u8]| {
+            if slot.is_some() && pattern != b"#" && glob::slot(pattern) != slot {
+                return Err(Error::text(format!(
+                    "ERR {option} option of SORT denied in Cluster mode when keys formed by the pattern may be in \
+                     different slots."
+                )));
+            }
+            if !free {
+                return Err(Error::text(format!(
+                    "ERR {option} option of SORT denied due to insufficient ACL permissions."
+                )));
+            }
+            Ok(())
+        };
         let mut plan = Plan::default();
         while args.left() > 0 {
             let left = args.left() - 1;
@@ -84,21 +100,16 @@ impl<'a> Plan<'a> {
                 plan.store = Some(args.next()?);
             } else if left >= 1 && args.word("BY") {
                 let pattern = args.next()?;
-                if !free && pattern.contains(&b'*') {
-                    return Err(Error::new(
-                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
-                    ));
+                if pattern.contains(&b'*') {
+                    admit("BY", pattern)?;
                 }
                 plan.by = Some(pattern);
                 // Once said, it stays said, whatever a second BY says.
                 plan.unsorted |= !pattern.contains(&b'*');
             } else if left >= 1 && args.word("GET") {
-                if !free {
-                    return Err(Error::new(
-                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
-                    ));
-                }
-                plan.get.push(args.next()?);
+                let pattern = args.next()?;
+                admit("GET", pattern)?;
+                plan.get.push(pattern);
             } else {
                 return Err(error::SYNTAX);
             }
@@ -137,7 +148,8 @@ fn sort_ro(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
 fn run(ctx: &mut Ctx<'_>, args: &mut Args<'_>, stores: bool, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let free = permit::may_read_all_keys(ctx, args.argv());
-    let mut plan = Plan::parse(args, stores, free)?;
+    let slot = ctx.core.cluster.as_ref().map(|_| key.slot);
+    let mut plan = Plan::parse(args, stores, free, slot)?;
     let (source, mut elements) = load(ctx, &key)?;
     if source == Source::Zset {
         // What Redis does, and OBJECT ENCODING shows: whoever sorts a sorted set makes it a large one.

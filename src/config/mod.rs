@@ -122,6 +122,12 @@ impl SetError {
 }
 
 impl Config {
+    /// What INFO and HELLO call the server.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        if self.cluster_enabled { "cluster" } else { "standalone" }
+    }
+
     /// When values change their encoding.
     #[must_use]
     pub fn limits(&self) -> Limits {

@@ -22,6 +22,7 @@ use crate::dispatch::keys;
 use crate::dispatch::multi;
 use crate::dispatch::observe;
 use crate::dispatch::permit;
+use crate::dispatch::route;
 use crate::dispatch::spec::{ADMIN, Lock, LockNeed};
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
@@ -202,6 +203,9 @@ fn refuse(
     let aborts = entry.is_some_and(|entry| matches!(entry.row.lock, Lock::Queue));
     let aborted = aborts.then(|| {
         multi::abandon(core, session);
+        if route::is_redirection(error) {
+            return error.clone();
+        }
         let text = error.as_str();
         let why = text.strip_prefix("ERR ").unwrap_or(text);
         Error::text(format!("EXECABORT Transaction discarded because of: {why}"))

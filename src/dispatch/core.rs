@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::acl::Acl;
 use crate::client::{Registry, memory};
+use crate::cluster::Cluster;
 use crate::config::live::Live;
 use crate::config::table::Setting;
 use crate::config::{Config, SetError};
@@ -52,6 +53,8 @@ pub struct Core {
     pub persist: Persist,
     /// Replicas, and the primary.
     pub replication: Replication,
+    /// The node that it is in cluster mode.
+    pub cluster: Option<Cluster>,
     /// The counters.
     pub stats: Stats,
     /// The time.

@@ -6,6 +6,7 @@ use crate::client::pause::Paused;
 use crate::client::registry::MONITOR;
 use crate::dispatch::core::Core;
 use crate::dispatch::permit;
+use crate::dispatch::route;
 use crate::dispatch::spec::{
     self, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, STALE, TELLS_HEALTH, WRITE,
 };
@@ -39,6 +40,7 @@ pub fn check(request: &Request<'_>) -> Result {
     authentication(request)?;
     transaction(request)?;
     permission(request)?;
+    cluster(request)?;
     loading(request)?;
     memory(request)?;
     disk(request)?;
@@ -67,6 +69,14 @@ fn transaction(r: &Request<'_>) -> Result {
 fn permission(r: &Request<'_>) -> Result {
     permit::check(r, permit::context_of(r.session))
         .map_err(|refusal| permit::error(refusal, &r.session.login.user, r.entry, r.argv))
+}
+
+/// In cluster mode the keys must be in one slot, and that must be served here.
+fn cluster(r: &Request<'_>) -> Result {
+    match &r.core.cluster {
+        Some(cluster) => route::check(r, cluster),
+        None => Ok(()),
+    }
 }
 
 fn loading(r: &Request<'_>) -> Result {

@@ -24,6 +24,7 @@ pub mod multi;
 pub(crate) mod observe;
 pub mod permit;
 pub mod reaper;
+pub(crate) mod route;
 pub mod script;
 pub mod spec;
 pub mod syntax;

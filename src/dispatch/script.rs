@@ -9,7 +9,9 @@ use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
 use crate::dispatch::gate::Request;
 use crate::dispatch::permit;
+use crate::dispatch::route;
 use crate::dispatch::spec::{DENYOOM, NOSCRIPT, READONLY, WRITE};
+use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
 use crate::resp::reply::{Proto, Reply};
@@ -90,6 +92,9 @@ impl Runs {
 fn admit(ctx: &Ctx<'_>, flags: Flags, read_only: bool) -> Result {
     if flags.has(Flags::COMPAT) {
         return Ok(());
+    }
+    if ctx.core.cluster.is_some() && flags.has(Flags::NO_CLUSTER) {
+        return Err(Error::new("ERR Can not run script on cluster, 'no-cluster' flag is set."));
     }
     let writes = !flags.has(Flags::NO_WRITES);
     if writes
@@ -179,14 +184,17 @@ struct Caller<'c, 'a, 'r> {
     overdue: Option<Code>,
     /// Where its writes go: see [`repl`].
     repl: u8,
+    /// In cluster mode, the slot of the keys that it has declared or used.
+    slot: Option<u16>,
 }
 
 impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
     fn new(ctx: &'c mut Ctx<'a>, runs: &'r Runs, argv: &'r [&'r [u8]], read_only: bool) -> Self {
         let began_us = ctx.worker.stamp_us;
         let read_only = read_only || runs.flags().has(Flags::NO_WRITES);
-        let repl = repl::ALL;
-        Caller { ctx, runs, argv, read_only, began_us, wrote: false, noticed: false, overdue: None, repl }
+        let (repl, slot) = (repl::ALL, ctx.session.slot.get());
+        let (wrote, noticed, overdue) = (false, false, None);
+        Caller { ctx, runs, argv, read_only, began_us, wrote, noticed, overdue, repl, slot }
     }
 
     fn try_call(&mut self, argv: &[&[u8]], out: &mut Reply<'_>) -> Result {
@@ -223,6 +231,7 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
         if row.is(DENYOOM) && !any_memory && core.over_memory() {
             return Err(error::OOM);
         }
+        self.stay_in_slot(entry, argv)?;
         if !self.ctx.covers(entry, argv) {
             return Err(Error::new("ERR Script attempted to access a non local key in a script"));
         }
@@ -238,6 +247,16 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
             self.ctx.fx.log.truncate(logged);
         }
         Ok(())
+    }
+
+    /// In cluster mode a script keeps to the slot that it began with, unless it declares otherwise.
+    fn stay_in_slot(&mut self, entry: &Entry, argv: &[&[u8]]) -> Result {
+        let Some(cluster) = self.ctx.core.cluster.as_ref().filter(|_| !self.ctx.session.internal) else {
+            return Ok(());
+        };
+        let flags = self.runs.flags();
+        let any = flags.has(Flags::COMPAT) || flags.has(Flags::ALLOW_CROSS_SLOT);
+        route::check_script(cluster, &self.ctx.worker.config, entry, argv, &mut self.slot, any)
     }
 
     /// Enters the script in the board.

@@ -3,11 +3,14 @@
 //! A command whose row locks everything sees one moment of the whole database. A walking one (SCAN) holds one shard at
 //! a time; what it changes is then a unit of its own, settled before the shard is let go.
 
+use std::ops::Range;
+
 use crate::dispatch::block;
 use crate::dispatch::call;
 use crate::dispatch::ctx::{Ctx, Mode};
 use crate::keyspace::db::{Db, Slot};
 use crate::keyspace::effects::Garbage;
+use crate::util::crc::key_slot;
 
 /// Positions in a table are below this.
 const POSITIONS: u64 = 1 << 48;
@@ -23,10 +26,35 @@ impl Ctx<'_> {
             .sum()
     }
 
-    /// Shows every key of the selected database that has not expired.
-    pub fn each_key(&mut self, mut visit: impl FnMut(&Slot)) {
+    /// Shows every key of a hash slot, with those that have expired and not been removed. Looks at all keys of the
+    /// slot's shard.
+    pub fn each_in_slot(&mut self, slot: u16, mut visit: impl FnMut(&Slot)) {
+        let (db, shard) = (self.session.db, self.keyspace().shard_of(slot));
+        self.locks.with_shard(usize::from(shard), |shard| {
+            let items = shard.db(db).table.iter();
+            items.filter(|item| key_slot(item.key()) == slot).for_each(|item| visit(&item));
+        });
+    }
+
+    /// Number of keys in a hash slot.
+    pub fn slot_len(&mut self, slot: u16) -> usize {
+        let mut n = 0;
+        self.each_in_slot(slot, |_| n += 1);
+        n
+    }
+
+    /// All shards, or that of a slot.
+    fn shards_of(&self, slot: Option<u16>) -> Range<usize> {
+        match slot.map(|slot| usize::from(self.keyspace().shard_of(slot))) {
+            Some(shard) => shard..shard + 1,
+            None => 0..self.keyspace().shard_count(),
+        }
+    }
+
+    /// Shows every key of the selected database that has not expired; `only` leaves out shards without a slot.
+    pub fn each_key(&mut self, only: Option<u16>, mut visit: impl FnMut(&Slot)) {
         let (db, now) = (self.session.db, self.worker.now_ms);
-        for shard in 0..self.keyspace().shard_count() {
+        for shard in self.shards_of(only) {
             self.locks.with_shard(shard, |shard| {
                 let items = shard.db(db).table.iter();
                 items.filter(|item| !is_due(item, now)).for_each(|item| visit(&item));
@@ -35,18 +63,24 @@ impl Ctx<'_> {
     }
 
     /// The names of about `count` keys of the selected database from `cursor` (0 at first) on, those that `keep`
-    /// wants, and the next cursor, 0 at the end. A key that is there during a whole walk is in it exactly once.
+    /// wants, and the next cursor, 0 at the end; `only` leaves out shards without a slot. A key that is there during a
+    /// whole walk is in it exactly once.
     ///
     /// A cursor is `position * shards + shard`: within a shard keys are in the order of their hashes.
     pub fn scan_keys(
         &mut self,
         cursor: u64,
         count: u64,
+        only: Option<u16>,
         mut keep: impl FnMut(&Slot) -> bool,
     ) -> (u64, Vec<Box<[u8]>>) {
         let (db, now) = (self.session.db, self.worker.now_ms);
         let shards = self.keyspace().shard_count() as u64;
         let (mut shard, mut position) = (cursor % shards, (cursor / shards).min(POSITIONS));
+        let within = self.shards_of(only);
+        if shard < within.start as u64 {
+            (shard, position) = (within.start as u64, 0);
+        }
         let (mut names, mut due) = (Vec::new(), Vec::new());
         let (mut seen, mut rounds) = (0, count.saturating_mul(10));
         // Expired keys are passed over by replay and by commands that may not remove them.
@@ -71,7 +105,7 @@ impl Ctx<'_> {
             if position == 0 {
                 shard += 1;
             }
-            if shard == shards {
+            if shard >= within.end as u64 {
                 break 0;
             }
             if seen >= count || rounds == 0 {

@@ -49,6 +49,11 @@ impl Keyspace {
         Key::new(name, self.seed, self.mask)
     }
 
+    /// The shard of a hash slot.
+    pub fn shard_of(&self, slot: u16) -> u16 {
+        slot & self.mask
+    }
+
     /// Locks one shard. Whoever holds another shard already must not call this.
     pub fn lock_one(&self, shard: usize) -> MutexGuard<'_, Shard> {
         self.shards.one(shard)

@@ -9,6 +9,7 @@ use crate::dispatch::permit;
 use crate::net::connection::{Conn, State};
 use crate::net::limits::Rules;
 use crate::net::thread::Thread;
+use crate::pubsub::Space;
 use crate::resp::reply::Reply;
 
 /// Delivers what is in the thread's mailbox. `busy` is a connection whose state the caller has borrowed.
@@ -60,6 +61,16 @@ fn write(core: &Core, state: &mut State, message: Message) {
                 if !state.session.reply_mode.is_silent() {
                     state.output.extend_from_slice(&reply);
                 }
+            }
+        }
+        Message::SlotLost { to, channel } => {
+            if state.session.shard_channels.remove(&channel) {
+                core.pubsub.unsubscribe(Space::Shard, &channel, to);
+                state.session.tell_subscriptions();
+                out.push(3);
+                out.bulk(b"sunsubscribe");
+                out.bulk(&channel);
+                out.len(state.session.shard_channels.len());
             }
         }
         Message::Kill { .. } => state.killed = true,

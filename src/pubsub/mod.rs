@@ -106,6 +106,13 @@ impl PubSub {
         names.keys().filter(|n| pattern.is_none_or(|p| glob::matches(p, n, false))).cloned().collect()
     }
 
+    /// Shard channels that are `meant`, with the clients that listen to them.
+    pub fn listeners(&self, meant: impl Fn(&[u8]) -> bool) -> Vec<(Bytes, Vec<u64>)> {
+        let names = self.shard_channels.read();
+        let meant = names.iter().filter(|(name, _)| meant(name));
+        meant.map(|(name, list)| (name.clone(), list.iter().map(|client| client.id).collect())).collect()
+    }
+
     /// Number of subscribers of one name.
     pub fn count(&self, space: Space, name: &[u8]) -> usize {
         self.space(space).read().get(name).map_or(0, Vec::len)

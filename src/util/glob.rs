@@ -19,6 +19,8 @@
 
 use memchr::memmem;
 
+use crate::util::crc::{hash_tag, key_slot};
+
 /// Redis gives up on a pattern after this many stars.
 const MAX_STARS: usize = 1000;
 
@@ -297,6 +299,21 @@ impl ByteSet {
     }
 }
 
+/// The hash slot of every key that a pattern matches, if they have one in common: nothing in front of the end of the
+/// hash tag, or nothing at all, stands for something else than itself.
+pub fn slot(pattern: &[u8]) -> Option<u16> {
+    let special = |b: &u8| matches!(b, b'*' | b'?' | b'[' | b'\\');
+    let tag = hash_tag(pattern);
+    let tagged = pattern.len() - tag.len();
+    let fixed = if tagged == 0 {
+        pattern
+    } else {
+        let open = pattern.iter().position(|b| *b == b'{')?;
+        pattern.get(..=open + tag.len())?
+    };
+    (!fixed.iter().any(special)).then(|| key_slot(pattern))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,6 +334,22 @@ mod tests {
                 let (length, hit) = match_atom(pattern, *byte, nocase);
                 hit && naive(&pattern[length..], rest, nocase)
             }
+        }
+    }
+
+    #[test]
+    fn a_pattern_with_a_plain_tag_has_a_slot() {
+        for (pattern, key) in [
+            ("{a}*", Some("a")),
+            ("x{a}[", Some("a")),
+            ("ab", Some("ab")),
+            ("{}x", Some("{}x")),
+            ("{a", Some("{a")),
+        ] {
+            assert_eq!(slot(pattern.as_bytes()), key.map(|k| key_slot(k.as_bytes())), "{pattern}");
+        }
+        for pattern in ["*{a}", "{a*}", "a?", "\\{a}", "{}*", "[x]{a}"] {
+            assert_eq!(slot(pattern.as_bytes()), None, "{pattern}");
         }
     }
 
