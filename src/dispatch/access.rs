@@ -6,7 +6,7 @@
 use crate::dispatch::ctx::{Ctx, Mode};
 use crate::dispatch::spec::WRITE;
 use crate::ds::entry::View;
-use crate::ds::table::{ItemMut, ItemRef};
+use crate::ds::table::{At, ItemMut, ItemRef};
 use crate::error::{self, Result};
 use crate::keyspace::db::{Db, Shard, Slot};
 use crate::keyspace::effects::Garbage;
@@ -106,24 +106,24 @@ impl Ctx<'_> {
         self.shard(key).db(db)
     }
 
-    /// Removes the key if its time is over. True when it counts as gone all the same: a replica leaves it to its
-    /// primary to remove it.
-    fn expire_if_due(&mut self, db: usize, key: &Key<'_>) -> bool {
+    /// Where a key is that exists, found once. One whose time is over is removed first; a replica leaves that to its
+    /// primary, and hides it.
+    fn live(&mut self, db: usize, key: &Key<'_>) -> Option<At> {
         let now = self.worker.now_ms;
         let data = self.shard(key).db(db);
+        let at = data.table.locate(key.hash, key.name)?;
         if data.expires == 0 {
-            return false;
+            return Some(at);
         }
-        let due = data.get(key).is_some_and(|e| e.expire().is_some_and(|at| at <= now));
+        let due = data.table.at(at).expire().is_some_and(|at| at <= now);
         if !due || self.mode == Mode::Replay {
-            return false;
+            return Some(at);
         }
         // A replica that takes writes of its own removes what they meet.
-        if self.core.replication.link.is_replica() && !self.entry.row.is(WRITE) {
-            return true;
+        if !self.core.replication.link.is_replica() || self.entry.row.is(WRITE) {
+            self.expire_now(db, key);
         }
-        self.expire_now(db, key);
-        false
+        None
     }
 
     fn expire_now(&mut self, db: usize, key: &Key<'_>) {
@@ -135,9 +135,8 @@ impl Ctx<'_> {
     /// Evicts a key; false when it is not there any more, or has no expiry though it should.
     pub(crate) fn evict(&mut self, db: usize, name: &[u8], volatile: bool) -> bool {
         let key = self.key(name);
-        self.expire_if_due(db, &key);
-        let expires = self.shard(&key).db(db).get(&key).map(|slot| slot.expire().is_some());
-        if expires.is_none() || (volatile && expires == Some(false)) {
+        let Some(at) = self.live(db, &key) else { return false };
+        if volatile && self.shard(&key).db(db).table.at(at).expire().is_none() {
             return false;
         }
         let lazy = self.config().lazyfree_lazy_eviction;
@@ -168,6 +167,9 @@ impl Ctx<'_> {
     /// one. Tells the log, then everyone.
     pub fn expire_fields(&mut self, key: &Key<'_>, max: usize) {
         let (db, now) = (self.session.db, self.worker.now_ms);
+        if self.data(key).field_expires == 0 {
+            return;
+        }
         let due = match self.peek(key) {
             Some(View::Value(Value::Hash(hash))) => hash.next_expiry().is_some_and(|at| at <= now),
             _ => false,
@@ -212,10 +214,8 @@ impl Ctx<'_> {
 
     /// [`Ctx::peek`] in another database.
     pub fn peek_in(&mut self, db: usize, key: &Key<'_>) -> Option<View<'_, Value>> {
-        if self.expire_if_due(db, key) {
-            return None;
-        }
-        self.shard(key).db(db).get(key).map(ItemRef::into_view)
+        let at = self.live(db, key)?;
+        Some(self.shard(key).db(db).table.at(at).into_view())
     }
 
     /// A value that the command has looked up before, by `view` or `peek`, and has not changed since. Several can be
@@ -230,10 +230,8 @@ impl Ctx<'_> {
 
     /// The whole entry of a key, without leaving a trace.
     pub fn slot(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
-        if self.expire_if_due(self.session.db, key) {
-            return None;
-        }
-        self.data(key).get(key)
+        let at = self.live(self.session.db, key)?;
+        Some(self.data(key).table.at(at))
     }
 
     /// True when the key exists.
@@ -243,42 +241,36 @@ impl Ctx<'_> {
 
     /// Reads a key for the client: counts a hit or miss and marks the key as used.
     pub fn view(&mut self, key: &Key<'_>) -> Option<View<'_, Value>> {
-        let db = self.session.db;
-        let hidden = self.expire_if_due(db, key);
+        let at = self.hit(key)?;
         let stamp = self.access_stamp();
-        let missing = hidden || self.data(key).get(key).is_none();
-        if missing {
-            self.stats.misses.add(1);
-            self.notify(key, event::KEY_MISS, "keymiss");
-            return None;
-        }
-        self.stats.hits.add(1);
-        let mut item = self.data(key).table.get_mut(key.hash, key.name)?;
+        let mut item = self.data(key).table.at_mut(at);
         stamp.apply(&mut item);
         Some(item.into_view())
     }
 
     /// Looks at a key for the client: counts a hit or miss, and leaves it as used as it was.
     pub fn look(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
-        let db = self.session.db;
-        if self.expire_if_due(db, key) || self.data(key).get(key).is_none() {
+        let at = self.hit(key)?;
+        Some(self.data(key).table.at(at))
+    }
+
+    /// Where a key is that a client reads: counts a hit or miss.
+    fn hit(&mut self, key: &Key<'_>) -> Option<At> {
+        let at = self.live(self.session.db, key);
+        if at.is_none() {
             self.stats.misses.add(1);
             self.notify(key, event::KEY_MISS, "keymiss");
             return None;
         }
         self.stats.hits.add(1);
-        self.data(key).get(key)
+        at
     }
 
     /// Marks a key as used, even for a client that leaves no marks; false when it does not exist.
     pub fn touch(&mut self, key: &Key<'_>) -> bool {
-        if self.look(key).is_none() {
-            return false;
-        }
+        let Some(at) = self.hit(key) else { return false };
         let stamp = self.any_stamp();
-        if let Some(mut item) = self.data(key).table.get_mut(key.hash, key.name) {
-            stamp.apply(&mut item);
-        }
+        stamp.apply(&mut self.data(key).table.at_mut(at));
         true
     }
 
@@ -318,16 +310,19 @@ impl Ctx<'_> {
 
     /// A key's value of type `T`, to be changed in place.
     pub fn write<T: Typed>(&mut self, key: &Key<'_>) -> Result<Option<&mut T>> {
+        match self.live(self.session.db, key) {
+            Some(at) => self.write_at(key, at).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn write_at<T: Typed>(&mut self, key: &Key<'_>, at: At) -> Result<&mut T> {
         let db = self.session.db;
-        self.expire_if_due(db, key);
         let stamp = self.access_stamp();
         self.written = true;
-        let Some(mut item) = self.shard(key).get_mut(db, key) else { return Ok(None) };
+        let mut item = self.shard(key).at_mut(db, at);
         stamp.apply(&mut item);
-        match item.into_value_mut() {
-            Some(value) => T::of_mut(value).map(Some).ok_or(error::WRONG_TYPE),
-            None => Err(error::WRONG_TYPE),
-        }
+        item.into_value_mut().and_then(T::of_mut).ok_or(error::WRONG_TYPE)
     }
 
     /// A key's value of type `T`, to be changed in place; a new empty one if the key does not exist.
@@ -337,9 +332,10 @@ impl Ctx<'_> {
 
     /// [`Ctx::create`] with the empty value given.
     pub fn create_with<T: Typed>(&mut self, key: &Key<'_>, fresh: impl FnOnce() -> Value) -> Result<&mut T> {
-        if self.peek(key).is_none() {
-            self.insert(key, fresh(), None);
+        if let Some(at) = self.live(self.session.db, key) {
+            return self.write_at(key, at);
         }
+        self.insert(key, fresh(), None);
         self.write::<T>(key)?.ok_or(error::WRONG_TYPE)
     }
 
@@ -471,9 +467,9 @@ impl Ctx<'_> {
 
     /// Takes a key's whole entry out.
     pub fn take_slot(&mut self, db: usize, key: &Key<'_>) -> Option<Slot> {
-        self.expire_if_due(db, key);
+        let at = self.live(db, key)?;
         self.written = true;
-        self.shard(key).remove(db, key)
+        Some(self.shard(key).remove_at(db, at))
     }
 
     /// Removes a key whose collection has become empty, with its event.

@@ -41,13 +41,13 @@ pub fn check(request: &Request<'_>) -> Result {
     transaction(request)?;
     permission(request)?;
     cluster(request)?;
-    loading(request)?;
     memory(request)?;
     disk(request)?;
     replicas(request)?;
     replica(request)?;
     subscriber(request)?;
     stale(request)?;
+    loading(request)?;
     monitor(request)
 }
 

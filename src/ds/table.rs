@@ -163,6 +163,43 @@ impl<I: Item> Table<I> {
         Some(ItemRef::new(unsafe { bucket.as_ref() }.word(slot)))
     }
 
+    /// Where the item under `key` is: to look first and decide then, without looking for it twice.
+    #[inline]
+    pub fn locate(&self, hash: u64, key: &[u8]) -> Option<At> {
+        let (bucket, slot) = self.find(hash, key)?;
+        // SAFETY: directory entries are alive; `&self` keeps writers away.
+        let first = unsafe { self.seg(hash)?.buckets() }.as_ptr();
+        let bucket = (bucket.as_ptr().addr() - first.addr()) / size_of::<Bucket>();
+        Some(At { hash, bucket: bucket as u8, slot: slot as u8 })
+    }
+
+    /// The item at a place.
+    ///
+    /// # Panics
+    /// If the table has been changed since, and nothing is there any more.
+    #[inline]
+    pub fn at(&self, at: At) -> ItemRef<'_, I> {
+        // SAFETY: directory entries are alive; `&self` keeps writers away.
+        let buckets = self.seg(at.hash).map_or(&[][..], |seg| unsafe { seg.buckets() });
+        let bucket = &buckets[usize::from(at.bucket)];
+        assert!(bucket.is_occupied(usize::from(at.slot)), "{GONE}");
+        ItemRef::new(bucket.word(usize::from(at.slot)))
+    }
+
+    /// The item at a place, to be changed or removed.
+    ///
+    /// # Panics
+    /// If the table has been changed since, and nothing is there any more.
+    #[inline]
+    pub fn at_mut(&mut self, at: At) -> ItemMut<'_, I> {
+        // SAFETY: directory entries are alive; `&mut self` keeps everyone else away.
+        let buckets = self.seg(at.hash).map_or(&mut [][..], |seg| unsafe { seg.buckets_mut() });
+        let bucket = &mut buckets[usize::from(at.bucket)];
+        assert!(bucket.is_occupied(usize::from(at.slot)), "{GONE}");
+        let bucket = NonNull::from(bucket);
+        ItemMut::new(self, at.hash, bucket, usize::from(at.slot), true)
+    }
+
     /// The item under `key`, to be changed or removed.
     #[inline]
     pub fn get_mut(&mut self, hash: u64, key: &[u8]) -> Option<ItemMut<'_, I>> {
@@ -398,6 +435,16 @@ impl<I: Item> fmt::Debug for Table<I> {
             .finish_non_exhaustive()
     }
 }
+
+/// Where an item is, good until the table is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    hash: u64,
+    bucket: u8,
+    slot: u8,
+}
+
+const GONE: &str = "the table has been changed since the item was located";
 
 /// An item of a table, to be read.
 pub struct ItemRef<'a, I: Item> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ds::entry::{Entry, View};
-use crate::ds::table::{ItemMut, ItemRef, Table};
+use crate::ds::table::{At, ItemMut, ItemRef, Table};
 use crate::keyspace::key::Key;
 use crate::keyspace::tracked::Tracked;
 use crate::keyspace::waiter::WaitList;
@@ -147,12 +147,16 @@ impl Shard {
 
     /// The entry of a key, about to be changed.
     pub fn get_mut(&mut self, db: usize, key: &Key<'_>) -> Option<ItemMut<'_, Slot>> {
-        let parity = self.parity;
+        let at = self.dbs[db].table.locate(key.hash, key.name)?;
+        Some(self.at_mut(db, at))
+    }
+
+    /// The entry at a place of a database's table, about to be changed.
+    pub fn at_mut(&mut self, db: usize, at: At) -> ItemMut<'_, Slot> {
         let data = &mut self.dbs[db];
-        let was = data.was;
-        let mut item = data.table.get_mut(key.hash, key.name)?;
-        save_preimage(&mut self.preimage, parity, was, &mut item);
-        Some(item)
+        let mut item = data.table.at_mut(at);
+        save_preimage(&mut self.preimage, self.parity, data.was, &mut item);
+        item
     }
 
     /// Adds a key that is not there.
@@ -179,14 +183,15 @@ impl Shard {
 
     /// Takes a key out.
     pub fn remove(&mut self, db: usize, key: &Key<'_>) -> Option<Slot> {
-        let parity = self.parity;
-        let data = &mut self.dbs[db];
-        let was = data.was;
-        let mut item = data.table.get_mut(key.hash, key.name)?;
-        save_preimage(&mut self.preimage, parity, was, &mut item);
-        let entry = item.remove();
+        let at = self.dbs[db].table.locate(key.hash, key.name)?;
+        Some(self.remove_at(db, at))
+    }
+
+    /// Takes out the key at a place of a database's table.
+    pub fn remove_at(&mut self, db: usize, at: At) -> Slot {
+        let entry = self.at_mut(db, at).remove();
         self.dbs[db].expires -= usize::from(entry.expire().is_some());
-        Some(entry)
+        entry
     }
 
     /// Sets or clears a key's expiry (unix time in milliseconds). False when the key does not exist.

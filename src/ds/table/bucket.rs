@@ -111,6 +111,12 @@ impl Bucket {
         !self.matches(0) & 0x1ff
     }
 
+    /// Whether there is an item in a slot.
+    #[inline]
+    pub(super) fn is_occupied(&self, slot: usize) -> bool {
+        slot < SLOTS && self.fp(slot) != 0
+    }
+
     /// An empty slot.
     #[inline]
     pub(super) fn free(&self) -> Option<usize> {

@@ -367,3 +367,31 @@ fn tables_and_their_items_may_change_threads() {
     table.expect("no panic").check();
     assert_eq!(size_of::<Table<Pair>>(), 64);
 }
+
+#[test]
+fn a_place_leads_to_its_item() {
+    let mut table = filled(size(3000));
+    for i in (0..table.len()).step_by(7) {
+        let hash = table.hash(&name(i));
+        let at = table.locate(hash, &name(i)).unwrap();
+        assert_eq!(table.at(at).key(), name(i));
+        assert_eq!(table.at_mut(at).key(), name(i));
+    }
+    assert_eq!(table.locate(table.hash(b"absent"), b"absent"), None);
+    let hash = table.hash(&name(7));
+    let at = table.locate(hash, &name(7)).unwrap();
+    assert_eq!(table.at_mut(at).remove().key(), name(7));
+    assert_eq!(table.locate(hash, &name(7)), None);
+    table.check();
+}
+
+#[test]
+#[should_panic(expected = "since the item was located")]
+fn a_place_that_has_been_emptied_is_refused() {
+    let mut table = filled(1);
+    let at = table.locate(table.hash(&name(0)), &name(0)).unwrap();
+    // A second item keeps the segment.
+    put(&mut table, 1, false);
+    take(&mut table, 0);
+    table.at(at);
+}
