@@ -10,6 +10,12 @@ use std::path::Path;
 use support::server::Server;
 use support::transcript;
 
+/// What Redis 8.2.3 does not have: only Peregrine is asked.
+#[test]
+fn beyond_strings() {
+    play("../beyond/strings", &Server::peregrine, false);
+}
+
 fn play(name: &str, start: &dyn Fn(&[&str]) -> Server, update: bool) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/transcripts/{name}.txt"));
     let faults = transcript::play(&path, start, update);

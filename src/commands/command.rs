@@ -118,7 +118,7 @@ fn command_info(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     for name in args.take_rest() {
         match ctx.core.table.by_name(name) {
             Some(entry) => describe(ctx, entry, out),
-            None => out.null_array(),
+            None => out.null(),
         }
     }
     Ok(())

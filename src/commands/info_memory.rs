@@ -23,6 +23,8 @@ pub(super) struct Usage {
     /// Connections of clients, and of replicas.
     pub clients: u64,
     pub replicas: u64,
+    /// What the replication backlog keeps.
+    pub backlog: u64,
     /// What waits to be written to the append-only file.
     pub aof_buffer: u64,
     /// Scripts and functions: their texts, and their interpreters.

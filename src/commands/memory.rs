@@ -1,5 +1,6 @@
 //! Where does the memory go? MEMORY.
 
+use crate::commands::info_memory::{self, Usage};
 use crate::commands::prelude::*;
 use crate::ds::entry::View;
 
@@ -73,95 +74,159 @@ fn memory_usage(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     Ok(())
 }
 
+/// The lines that are numbers, the ratios among them as such.
+enum Value {
+    Bytes(u64),
+    Ratio(f64),
+}
+
 fn memory_stats(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let used = crate::ALLOCATOR.used();
-    let mut sizes = vec![(0usize, 0usize); ctx.keyspace().databases()];
-    for shard in 0..ctx.keyspace().shard_count() {
-        ctx.locks.with_shard(shard, |shard| {
-            for (size, db) in sizes.iter_mut().zip(&shard.dbs) {
-                size.0 += db.table.len();
-                size.1 += db.table.memory();
-            }
-        });
-    }
-    let (keys, tables) = sizes.iter().fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
-    let dataset = used.saturating_sub(tables);
-    let mark = out.open();
-    let mut n = 0;
-    let mut line = |out: &mut Reply<'_>, name: &str, value: usize| {
-        out.bulk(name.as_bytes());
-        out.len(value);
-        n += 1;
-    };
-    line(out, "peak.allocated", used);
-    line(out, "total.allocated", used);
-    for name in ["startup.allocated", "replication.backlog", "replica.fullsync.buffer", "clients.slaves"] {
-        line(out, name, 0);
-    }
-    for name in
-        ["clients.normal", "cluster.links", "aof.buffer", "lua.caches", "functions.caches", "script.VMs"]
-    {
-        line(out, name, 0);
-    }
-    for (db, (_, bytes)) in sizes.iter().enumerate().filter(|(_, size)| size.0 > 0) {
+    let u = Usage::now(ctx);
+    let keys: u64 = u.databases.iter().map(|(keys, _)| keys).sum();
+    let (bytes, ratio) = (Value::Bytes, Value::Ratio);
+    let beyond = u.resident.saturating_sub(u.used);
+    let before = [
+        ("peak.allocated", bytes(u.peak.0)),
+        ("total.allocated", bytes(u.used)),
+        ("startup.allocated", bytes(u.startup)),
+        ("replication.backlog", bytes(u.backlog)),
+        ("replica.fullsync.buffer", bytes(0)),
+        ("clients.slaves", bytes(u.replicas)),
+        ("clients.normal", bytes(u.clients)),
+        ("cluster.links", bytes(0)),
+        ("aof.buffer", bytes(u.aof_buffer)),
+        ("lua.caches", bytes(u.scripts)),
+        ("functions.caches", bytes(u.functions)),
+        ("script.VMs", bytes(u.interpreters.iter().sum())),
+    ];
+    let behind = [
+        ("overhead.db.hashtable.lut", bytes(u.tables())),
+        ("overhead.db.hashtable.rehashing", bytes(0)),
+        ("overhead.total", bytes(u.overhead())),
+        ("db.dict.rehashing.count", bytes(0)),
+        ("keys.count", bytes(keys)),
+        ("keys.bytes-per-key", bytes(u.used.saturating_sub(u.startup).checked_div(keys).unwrap_or(0))),
+        ("dataset.bytes", bytes(u.dataset())),
+        ("dataset.percentage", ratio(u.dataset_percent())),
+        ("peak.percentage", ratio(u.peak_percent())),
+        ("allocator.allocated", bytes(u.used)),
+        ("allocator.active", bytes(u.used)),
+        ("allocator.resident", bytes(u.resident)),
+        ("allocator.muzzy", bytes(0)),
+        ("allocator-fragmentation.ratio", ratio(1.0)),
+        ("allocator-fragmentation.bytes", bytes(0)),
+        ("allocator-rss.ratio", ratio(info_memory::ratio(u.resident, u.used))),
+        ("allocator-rss.bytes", bytes(beyond)),
+        ("rss-overhead.ratio", ratio(1.0)),
+        ("rss-overhead.bytes", bytes(0)),
+        ("fragmentation", ratio(info_memory::ratio(u.resident, u.used))),
+        ("fragmentation.bytes", bytes(beyond)),
+    ];
+    let used: Vec<(usize, u64)> =
+        u.databases.iter().map(|db| db.1).enumerate().filter(|db| db.1 > 0).collect();
+    out.map(before.len() + used.len() + behind.len());
+    before.into_iter().for_each(|line| write_line(out, line));
+    for (db, bytes) in used {
         out.bulk(format!("db.{db}").as_bytes());
         out.map(2);
-        out.bulk(b"overhead.hashtable.main");
-        out.len(*bytes);
-        out.bulk(b"overhead.hashtable.expires");
-        out.len(0);
+        write_line(out, ("overhead.hashtable.main", Value::Bytes(bytes)));
+        // When a key expires is kept with the key.
+        write_line(out, ("overhead.hashtable.expires", Value::Bytes(0)));
     }
-    line(out, "overhead.db.hashtable.lut", tables);
-    line(out, "overhead.db.hashtable.rehashing", 0);
-    line(out, "overhead.total", tables);
-    line(out, "db.dict.rehashing.count", 0);
-    line(out, "keys.count", keys);
-    line(out, "keys.bytes-per-key", used.checked_div(keys).unwrap_or(0));
-    line(out, "dataset.bytes", dataset);
-    out.bulk(b"dataset.percentage");
-    out.double(if used == 0 { 0.0 } else { dataset as f64 * 100.0 / used as f64 });
-    out.bulk(b"peak.percentage");
-    out.double(100.0);
-    line(out, "allocator.allocated", used);
-    let databases = sizes.iter().filter(|size| size.0 > 0).count();
-    out.close_map(mark, n + databases + 2);
+    behind.into_iter().for_each(|line| write_line(out, line));
     Ok(())
 }
 
-fn memory_doctor(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.verbatim("txt", b"Nothing about the memory of this server looks unhealthy.\n");
+fn write_line(out: &mut Reply<'_>, (name, value): (&str, Value)) {
+    out.bulk(name.as_bytes());
+    match value {
+        Value::Bytes(n) => out.len(usize::try_from(n).unwrap_or(usize::MAX)),
+        Value::Ratio(n) => out.double(n),
+    }
+}
+
+/// A server with less than this is not worth an opinion.
+const LITTLE: u64 = 5 << 20;
+
+fn memory_doctor(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let u = Usage::now(ctx);
+    let text = if u.used < LITTLE {
+        "There is next to nothing in memory, so there is nothing to say about it.\n".to_owned()
+    } else {
+        let found: Vec<String> = findings(ctx, &u);
+        match found.is_empty() {
+            true => "Nothing about the memory of this server looks unhealthy.\n".to_owned(),
+            false => format!("Worth a look:\n\n{}", found.concat()),
+        }
+    };
+    out.verbatim("txt", text.as_bytes());
     Ok(())
+}
+
+/// What is out of the ordinary, a line each.
+fn findings(ctx: &Ctx<'_>, u: &Usage) -> Vec<String> {
+    let clients = ctx.core.clients.count().max(1) as u64;
+    let mebibytes = |bytes: u64| bytes >> 20;
+    let mut found = Vec::new();
+    if u.peak.0 > u.used / 2 * 3 {
+        found.push(format!(
+            " * At its peak the data took {} MB, now {}: the process may hold on to memory that it needed then.\n",
+            mebibytes(u.peak.0),
+            mebibytes(u.used)
+        ));
+    }
+    if u.resident > u.used / 5 * 7 && u.resident - u.used > LITTLE * 2 {
+        found.push(format!(
+            " * {} MB are resident and only {} in use: memory is fragmented, or was freed a moment ago. MEMORY PURGE \
+             gives back what can be given back.\n",
+            mebibytes(u.resident),
+            mebibytes(u.used)
+        ));
+    }
+    if u.clients / clients > 200 << 10 {
+        found.push(
+            " * Clients hold more than 200 KB each on average: some may not read their replies.\n".to_owned(),
+        );
+    }
+    if u.replicas > 10 << 20 {
+        found.push(" * Replicas hold more than 10 MB of output: one may be slow, or its link.\n".to_owned());
+    }
+    if ctx.core.scripts.cache.len() > 1000 {
+        found.push(
+            " * There are more than 1000 scripts: give them arguments instead of new texts.\n".to_owned(),
+        );
+    }
+    found
 }
 
 fn memory_purge(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    // The allocator's own threads give unused pages back after a while; there is nothing to hurry along.
+    crate::ds::alloc::purge();
     out.ok();
     Ok(())
 }
 
-fn memory_malloc_stats(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    out.verbatim("txt", format!("jemalloc, bytes allocated: {}\n", crate::ALLOCATOR.used()).as_bytes());
+fn memory_malloc_stats(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let u = Usage::now(ctx);
+    let text = format!(
+        "___ Begin jemalloc statistics ___\nVersion: 5.3.0, its own statistics compiled out\nAllocated: {}, resident: \
+         {}, allocated at the most: {}\n--- End jemalloc statistics ---\n",
+        u.used, u.resident, u.peak.0
+    );
+    out.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
 fn memory_help(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    const HELP: &[&str] = &[
-        "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "DOCTOR",
-        "    Return memory problems reports.",
-        "MALLOC-STATS",
-        "    Return internal statistics report from the memory allocator.",
-        "PURGE",
-        "    Attempt to purge dirty pages for reclamation by the allocator.",
-        "STATS",
-        "    Return information about the memory usage of the server.",
-        "USAGE <key> [SAMPLES <count>]",
-        "    Return memory in bytes used by <key> and its value. Nested values are",
-        "    sampled up to <count> times (default: 5, 0 means sample all).",
-        "HELP",
-        "    Print this help.",
-    ];
-    out.array(HELP.len());
-    HELP.iter().for_each(|line| out.simple(line));
+    help(
+        out,
+        "MEMORY",
+        &[
+            ("DOCTOR", "Gives an opinion on the use of memory."),
+            ("MALLOC-STATS", "Shows what is counted of the allocator."),
+            ("PURGE", "Asks the allocator to give memory back."),
+            ("STATS", "Tells what memory is used for."),
+            ("USAGE <key> [SAMPLES <count>]", "Measures a key with its value, and so many of its elements."),
+        ],
+    );
     Ok(())
 }

@@ -45,6 +45,7 @@ mod streams_groups;
 mod streams_info;
 mod streams_read;
 pub mod strings;
+mod strings_compare;
 pub mod transactions;
 pub mod watching;
 pub mod zsets;
@@ -91,6 +92,7 @@ pub const FAMILIES: &[&[Command]] = &[
     streams_info::COMMANDS,
     streams_read::COMMANDS,
     strings::COMMANDS,
+    strings_compare::COMMANDS,
     transactions::COMMANDS,
     zsets::COMMANDS,
     zsets_ops::COMMANDS,

@@ -2,6 +2,7 @@
 
 use crate::commands::expire::{self, Unit};
 use crate::commands::prelude::*;
+use crate::commands::strings_compare::Compare;
 use crate::dispatch::access::{Expiry, Text, text};
 use crate::util::lcs::{self, Lcs, LcsError};
 use crate::util::number::LongDouble;
@@ -179,7 +180,7 @@ fn getex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
 
 /// What SET and GETEX are told about the expiry.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Asked<'a> {
+pub(super) enum Asked<'a> {
     /// Nothing.
     #[default]
     Nothing,
@@ -192,7 +193,7 @@ enum Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn expiry(self, ctx: &Ctx<'_>, name: &str) -> Result<Option<Expiry>> {
+    pub(super) fn expiry(self, ctx: &Ctx<'_>, name: &str) -> Result<Option<Expiry>> {
         Ok(match self {
             Asked::Nothing => None,
             Asked::Keep => Some(Expiry::Keep),
@@ -202,24 +203,30 @@ impl Asked<'_> {
     }
 }
 
-/// The options of SET and GETEX.
+/// The options of SET, MSETEX and GETEX.
 #[derive(Default)]
-struct Options<'a> {
-    nx: bool,
-    xx: bool,
-    get: bool,
-    asked: Asked<'a>,
+pub(super) struct Options<'a> {
+    pub nx: bool,
+    pub xx: bool,
+    pub get: bool,
+    pub compare: Option<Compare<'a>>,
+    pub asked: Asked<'a>,
 }
 
 /// Reads the options of SET, or of GETEX (`for_set` false), which knows PERSIST instead of KEEPTTL. An option may be
 /// repeated, the last time counts.
-fn options<'a>(args: &mut Args<'a>, for_set: bool) -> Result<Options<'a>> {
+pub(super) fn options<'a>(args: &mut Args<'a>, for_set: bool) -> Result<Options<'a>> {
     let mut o = Options::default();
     while args.left() > 0 {
-        if for_set && !o.xx && args.word("NX") {
+        if for_set && !o.xx && o.compare.is_none() && args.word("NX") {
             o.nx = true;
-        } else if for_set && !o.nx && args.word("XX") {
+        } else if for_set && !o.nx && o.compare.is_none() && args.word("XX") {
             o.xx = true;
+        } else if for_set
+            && !(o.nx || o.xx || o.compare.is_some())
+            && let Some(compare) = Compare::parse(args)?
+        {
+            o.compare = Some(compare);
         } else if for_set && args.word("GET") {
             o.get = true;
         } else if for_set && matches!(o.asked, Asked::Nothing | Asked::Keep) && args.word("KEEPTTL") {
@@ -251,10 +258,16 @@ fn unit(args: &mut Args<'_>) -> Option<Unit> {
         .find_map(|(word, unit)| args.word(word).then_some(unit))
 }
 
-/// SET reads what it overwrites only if it is asked to.
+/// SET that neither gets nor compares does not need to be allowed to read.
 fn set_flags(argv: &[&[u8]]) -> u16 {
-    let gets = argv.iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"GET"));
-    if gets { RW | ACCESS | UPDATE } else { OW | UPDATE }
+    let options = || argv.iter().skip(3);
+    if options().any(|word| word.eq_ignore_ascii_case(b"get")) {
+        RW | ACCESS | UPDATE
+    } else if options().any(|word| Compare::word(word).is_some()) {
+        RW | UPDATE
+    } else {
+        OW | UPDATE
+    }
 }
 
 fn set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -282,13 +295,21 @@ fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out
     } else {
         false
     };
-    if (o.nx && existed) || (o.xx && !existed) {
+    let differs = match &o.compare {
+        Some(compare) => !compare.holds(ctx.string(key)?)?,
+        None => false,
+    };
+    if (o.nx && existed) || (o.xx && !existed) || differs {
         if !o.get {
             out.null();
         }
         return Ok(());
     }
     store(ctx, key, value, expiry);
+    if o.compare.is_some() && expiry == Expiry::Clear {
+        // Whoever reads the log need not know how to compare.
+        ctx.propagate_as(&[b"SET", key.name, value]);
+    }
     if !o.get {
         out.ok();
     }
@@ -296,7 +317,7 @@ fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out
 }
 
 /// Sets a string with its events and what the log gets: an absolute time, as Redis does even when it is over already.
-fn store(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) {
+pub(super) fn store(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) {
     if let Expiry::At(at) = expiry {
         // A time that is over already makes a key that nobody will see, as in Redis.
         ctx.set_string(key, value, expiry);
