@@ -40,8 +40,8 @@ macro_rules! transcripts {
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting functions acl;
-    not yet: connection introspection protocol
+    blocking scripting functions acl introspection;
+    not yet: connection protocol migrate
 }
 
 #[test]

@@ -31,8 +31,10 @@ pub(super) fn keyspace(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result
         let found = [db.table.len(), db.expires, db.field_expires];
         totals[n].iter_mut().zip(found).for_each(|(sum, n)| *sum += n);
     });
+    let left = ctx.core.upkeep.time_left.lock();
     for (i, [keys, expires, fields]) in totals.iter().enumerate().filter(|(_, t)| t[0] > 0) {
-        write!(text, "db{i}:keys={keys},expires={expires},avg_ttl=0,subexpiry={fields}\r\n")?;
+        let ttl = left.get(i).filter(|_| *expires > 0).map_or(0, |ms| *ms as u64);
+        write!(text, "db{i}:keys={keys},expires={expires},avg_ttl={ttl},subexpiry={fields}\r\n")?;
     }
     Ok(())
 }

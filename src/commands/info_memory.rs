@@ -46,6 +46,7 @@ impl Usage {
             startup: stats.startup_bytes.load(Ordering::Relaxed),
             peak: stats.peak.note(used, ctx.now_ms() / 1000),
             resident: resident().unwrap_or(used),
+            backlog: core.log.backlog_held().map_or(0, |backlog| backlog.len as u64),
             aof_buffer: core.persist.aof.backlog(&core.log) as u64,
             scripts: core.scripts.cache.source_bytes(),
             functions: core.scripts.libraries.code_bytes() as u64,
@@ -68,8 +69,15 @@ impl Usage {
 
     /// All that is not data.
     pub fn overhead(&self) -> u64 {
-        let parts =
-            [self.startup, self.clients, self.replicas, self.aof_buffer, self.scripts, self.functions];
+        let parts = [
+            self.startup,
+            self.clients,
+            self.replicas,
+            self.backlog,
+            self.aof_buffer,
+            self.scripts,
+            self.functions,
+        ];
         parts.into_iter().sum::<u64>() + self.tables()
     }
 
@@ -193,8 +201,8 @@ fn limits(ctx: &Ctx<'_>, u: &Usage, text: &mut String) -> std::fmt::Result {
         "mem_fragmentation_ratio": format_args!("{:.2}", ratio(u.resident, u.used)),
         "mem_fragmentation_bytes": beyond,
         "mem_not_counted_for_evict": 0,
-        "mem_replication_backlog": 0,
-        "mem_total_replication_buffers": 0,
+        "mem_replication_backlog": u.backlog,
+        "mem_total_replication_buffers": u.backlog + u.replicas,
         "mem_replica_full_sync_buffer": 0,
         "mem_clients_slaves": u.replicas,
         "mem_clients_normal": u.clients,

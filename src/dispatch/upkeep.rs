@@ -38,6 +38,8 @@ pub struct Upkeep {
     pub capped: AtomicU64,
     /// Of the keys with an expiry, how many are over and not removed, as a moving average: millionths.
     pub stale_ppm: AtomicU64,
+    /// Per database, the milliseconds that keys with an expiry have left, as a moving average.
+    pub time_left: Mutex<Vec<f64>>,
     /// Microseconds that sweeps took in all.
     pub sweep_us: AtomicU64,
 }
@@ -70,7 +72,8 @@ pub fn start(core: &Arc<Core>, id: usize, rng: Rng) -> std::io::Result<()> {
 
 fn run(core: &Weak<Core>, id: usize, rng: Rng) {
     let Some(worker) = core.upgrade().map(|core| Worker::new(id, &core, rng)) else { return };
-    let mut sweeper = Sweeper { worker, session: evict::nobody(), shard: 0, behind: false };
+    let mut sweeper =
+        Sweeper { worker, session: evict::nobody(), shard: 0, behind: false, alive: Vec::new() };
     let (mut last, mut sampled) = (0, 0);
     while let Some(core) = core.upgrade() {
         let began = clock::thread_cpu_us();
@@ -123,6 +126,8 @@ struct Sweeper {
     /// Where a sweep goes on that ran out of time.
     shard: usize,
     behind: bool,
+    /// Per database, the keys that this sweep has met alive, and the milliseconds that they have left.
+    alive: Vec<(u64, u64)>,
 }
 
 impl Sweeper {
@@ -135,11 +140,13 @@ impl Sweeper {
         let tolerated = 10u64.saturating_sub(effort) as usize;
         let (mut seen, mut gone) = (0, 0);
         self.behind = false;
+        self.alive = vec![(0, 0); core.keyspace.databases()];
         let shards = core.keyspace.shard_count();
         for _ in 0..shards {
             for db in 0..core.keyspace.databases() {
                 loop {
                     let (looked, due) = self.step(core, self.shard, db, keys);
+                    self.alive[db] = (self.alive[db].0 + looked.alive.0, self.alive[db].1 + looked.alive.1);
                     (seen, gone) = (seen + looked.seen, gone + due);
                     if looked.wrapped || due * 100 <= looked.seen * tolerated {
                         break;
@@ -166,6 +173,13 @@ impl Sweeper {
     }
 
     fn note(&self, core: &Core, seen: usize, gone: usize) {
+        let mut left = core.upkeep.time_left.lock();
+        left.resize(self.alive.len(), 0.0);
+        for (left, (keys, ms)) in left.iter_mut().zip(&self.alive).filter(|(_, alive)| alive.0 > 0) {
+            let now = *ms as f64 / *keys as f64;
+            *left = if *left == 0.0 { now } else { *left * 0.9 + now * 0.1 };
+        }
+        drop(left);
         let now = (gone as u64 * 1_000_000).checked_div(seen as u64).unwrap_or(0);
         let before = core.upkeep.stale_ppm.load(Ordering::Relaxed);
         core.upkeep.stale_ppm.store((now + 19 * before) / 20, Ordering::Relaxed);

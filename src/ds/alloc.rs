@@ -149,6 +149,30 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     }
 }
 
+/// Milliseconds after which the allocator gives back unused pages by itself.
+#[cfg(not(miri))]
+const DECAY_MS: isize = 10_000;
+
+/// Gives all unused pages back to the system at once: for a moment they may stay for no time at all.
+#[cfg(not(miri))]
+pub fn purge() {
+    let arenas = tikv_jemalloc_ctl::arenas::narenas::read().unwrap_or(0);
+    for arena in 0..arenas {
+        for kind in ["dirty", "muzzy"] {
+            let name = format!("arena.{arena}.{kind}_decay_ms\0");
+            for ms in [0, DECAY_MS] {
+                // An arena that nobody has used yet does not know the name, and has nothing to give.
+                // SAFETY: the value of these names is an `ssize_t`.
+                let _ = unsafe { tikv_jemalloc_ctl::raw::write(name.as_bytes(), ms) };
+            }
+        }
+    }
+}
+
+/// Miri's allocator has nothing to give back.
+#[cfg(miri)]
+pub fn purge() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,8 @@ const STRIDES: usize = 64;
 pub struct Looked {
     /// Entries with something that expires that it met.
     pub seen: usize,
+    /// Keys among them whose time is not over, and the milliseconds that they have left, in all.
+    pub alive: (u64, u64),
     /// It reached the end of the table; the next one begins anew.
     pub wrapped: bool,
 }
@@ -46,6 +48,9 @@ pub fn look(db: &mut Db, now: u64, keys: usize, due: &mut Due) -> Looked {
                 _ => None,
             };
             hashes += usize::from(fields.is_some());
+            if let Some(left) = item.expire().and_then(|at| at.checked_sub(now)).filter(|left| *left > 0) {
+                looked.alive = (looked.alive.0 + 1, looked.alive.1.saturating_add(left));
+            }
             if item.expire().is_some_and(|at| at <= now) {
                 due.keys.push(item.key().into());
             } else if fields.is_some_and(|at| at <= now) {
@@ -87,15 +92,18 @@ mod tests {
             let expire = (i % 5 > 0).then_some(i);
             shard.insert(0, &key, Slot::new_int(key.name, 0, expire));
         }
-        let (mut found, mut seen) = (Due::default(), 0);
+        let (mut found, mut seen, mut alive) = (Due::default(), 0, (0, 0));
         loop {
             let looked = look(shard.db(0), 2500, 20, &mut found);
             seen += looked.seen;
+            alive = (alive.0 + looked.alive.0, alive.1 + looked.alive.1);
             if looked.wrapped {
                 break;
             }
         }
         assert_eq!(seen, 4000);
+        // The keys from 2501 on whose number is no multiple of five.
+        assert_eq!(alive, (2000, (2501..5000u64).filter(|i| i % 5 > 0).map(|i| i - 2500).sum()));
         let mut due = found.keys;
         due.sort_unstable();
         due.dedup();
@@ -133,6 +141,6 @@ mod tests {
     fn nothing_is_looked_at_where_nothing_expires() {
         let keyspace = Keyspace::new(1, 1, Seed::new([1, 2]));
         let looked = look(keyspace.lock_one(0).db(0), 1, 20, &mut Due::default());
-        assert_eq!(looked, Looked { seen: 0, wrapped: true });
+        assert_eq!(looked, Looked { wrapped: true, ..Looked::default() });
     }
 }

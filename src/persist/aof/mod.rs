@@ -32,6 +32,7 @@ use crate::log::Log;
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::aof::writer::{Notes, Writer};
 use crate::persist::{Child, World};
+use crate::stats::latency::Event;
 
 /// How long the log's thread sleeps when nobody wakes it.
 const BEAT: Duration = Duration::from_millis(100);
@@ -100,6 +101,17 @@ impl Default for Aof {
             tail: Mutex::default(),
         }
     }
+}
+
+/// Does something that INFO and LATENCY want to know the duration of.
+fn timed<T>(world: World<'_>, event: Event, work: impl FnOnce() -> T) -> T {
+    let began = world.clock.monotonic_us();
+    let result = work();
+    let took = world.clock.monotonic_us().saturating_sub(began);
+    world.stats.aof_micros.fetch_add(took, Ordering::Relaxed);
+    let threshold = world.config.load().latency_monitor_threshold;
+    world.stats.latency.record(threshold, event, world.now_s() * 1000, took);
+    result
 }
 
 impl Aof {
@@ -206,7 +218,9 @@ impl Aof {
         if self.state() == State::Off {
             return;
         }
-        if world.config.load().appendfsync != Appendfsync::Always && self.write_out(world, false) {
+        if world.config.load().appendfsync != Appendfsync::Always
+            && timed(world, Event::AofWrite, || self.write_out(world, false))
+        {
             self.publish(Appendfsync::Everysec);
             return;
         }
@@ -266,7 +280,7 @@ impl Aof {
         if !due && !(self.failed[0].load(Ordering::Acquire)) {
             return;
         }
-        if !self.write_out(world, false) {
+        if !timed(world, Event::AofWrite, || self.write_out(world, false)) {
             self.give_up_if(
                 policy,
                 "Can't recover from AOF write error when the AOF fsync policy is 'always'.",
@@ -280,7 +294,12 @@ impl Aof {
         let spared = config.no_appendfsync_on_rewrite && world.persist.child() != Child::None;
         let behind = self.durable.load(Ordering::Acquire) < self.written.load(Ordering::Acquire);
         if policy != Appendfsync::No && behind && !spared {
-            if let Err(error) = self.sync() {
+            // With `everysec` nobody waits for it, however long it takes.
+            let synced = match policy {
+                Appendfsync::Always => timed(world, Event::AofFsyncAlways, || self.sync()),
+                _ => self.sync(),
+            };
+            if let Err(error) = synced {
                 *self.why.lock() = reason(&error);
                 self.give_up_if(
                     policy,
