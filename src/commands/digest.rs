@@ -6,7 +6,7 @@
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
 use crate::keyspace::Slot;
-use crate::util::number::fmt_g17;
+use crate::util::number::fmt_shortest;
 use crate::value::Value;
 
 /// A sum under construction.
@@ -90,7 +90,8 @@ impl Digest {
             }
             Value::Zset(zset) => {
                 self.kind(3);
-                zset.iter().for_each(|(member, score)| self.join_pair(member, fmt_g17(score).as_ref(), None));
+                zset.iter()
+                    .for_each(|(member, score)| self.join_pair(member, fmt_shortest(score).as_ref(), None));
             }
             Value::Hash(hash) => {
                 self.kind(4);

@@ -104,8 +104,17 @@ fn parse_lax(text: &[u8]) -> Option<f64> {
 }
 
 /// The text of a double in a reply (scores, RESP3 doubles), up to 24 bytes: integers without a point,
-/// otherwise few digits that read back the same, `1e+21` style when long; `inf`, `-inf`, `nan`, `-0`.
+/// otherwise as `fmt_shortest`.
 pub fn fmt_double(value: f64) -> SmallBuf {
+    const SAFE: f64 = (1u64 << 62) as f64;
+    if value != 0.0 && (-SAFE..=SAFE).contains(&value) && value.trunc() == value {
+        return int::fmt_i64(value as i64);
+    }
+    fmt_shortest(value)
+}
+
+/// Few digits that read back the same, up to 24 bytes, `1e+21` style when that is shorter; `inf`, `-inf`, `nan`, `-0`.
+pub fn fmt_shortest(value: f64) -> SmallBuf {
     if value.is_nan() {
         return SmallBuf::of(b"nan");
     }
@@ -114,10 +123,6 @@ pub fn fmt_double(value: f64) -> SmallBuf {
     }
     if value == 0.0 {
         return SmallBuf::of(if value.is_sign_negative() { b"-0" } else { b"0" });
-    }
-    const SAFE: f64 = (1u64 << 62) as f64;
-    if (-SAFE..=SAFE).contains(&value) && value.trunc() == value {
-        return int::fmt_i64(value as i64);
     }
     let mut out = SmallBuf::new();
     if value < 0.0 {

@@ -6,6 +6,11 @@
 
 use super::super::rng::Rng;
 use super::grammar::{self, Family, Template};
+use super::rows::Row;
+use super::values::{JUNK, draw};
+
+/// How many of a hundred commands are made from the table; the others come from the families' own grammars.
+const FROM_THE_TABLE: u64 = 30;
 
 /// One thing to do on both servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,32 +41,11 @@ pub fn families() -> Vec<Family> {
     )
 }
 
-const TYPES: [&str; 9] = ["str", "bit", "hash", "list", "set", "zset", "stream", "hll", "geo"];
-
-/// Numbers that break parsers and ranges, none of which asks a real server for gigabytes.
-const JUNK: [&str; 16] = [
-    "",
-    "abc",
-    "-1",
-    "0",
-    "007",
-    "+5",
-    " 7",
-    "1.5",
-    "1e3",
-    "nan",
-    "-inf",
-    "9223372036854775807",
-    "9223372036854775808",
-    "-9223372036854775808",
-    "18446744073709551616",
-    "0x10",
-];
-
 /// The source of steps.
 pub struct Generator {
     rng: Rng,
     families: Vec<Family>,
+    rows: Vec<(Row, Template)>,
     /// Grows with every stream id drawn, so that most XADDs are ahead of the stream.
     clock: u64,
     in_multi: bool,
@@ -69,8 +53,9 @@ pub struct Generator {
 
 impl Generator {
     /// A generator over these families.
-    pub fn new(seed: u64, families: Vec<Family>) -> Generator {
-        Generator { rng: Rng::new(seed), families, clock: 1, in_multi: false }
+    pub fn new(seed: u64, families: Vec<Family>, rows: Vec<Row>) -> Generator {
+        let rows = rows.into_iter().map(|row| (row.template(), row)).map(|(t, row)| (row, t)).collect();
+        Generator { rng: Rng::new(seed), families, rows, clock: 1, in_multi: false }
     }
 
     /// The source of chance, for the driver's own choices.
@@ -85,6 +70,9 @@ impl Generator {
 
     /// The next steps: nearly always one.
     pub fn next(&mut self) -> Vec<Step> {
+        if self.families.is_empty() || !self.rows.is_empty() && self.rng.chance(FROM_THE_TABLE) {
+            return self.any_command();
+        }
         if self.rng.below(1500) == 0 && !self.in_multi {
             let key = self.key_of_any_type();
             let expire = Step::Command(vec![b"PEXPIRE".to_vec(), key.clone(), b"1".to_vec()]);
@@ -105,15 +93,35 @@ impl Generator {
         if self.rng.chance(6) && !blocks && !fragile {
             self.mutate(&mut args);
         }
-        if name == "LSET" {
-            // The real server keeps 32 bits of this index, and may replace an element that nobody named.
-            args.iter_mut().skip(2).take(1).for_each(narrow);
-        }
+        narrow_lset(&mut args);
         if self.rng.chance(5) {
             args[0].make_ascii_lowercase();
         }
         let mut steps = vec![Step::Command(args)];
         steps.extend(self.settle(&name, &steps));
+        steps
+    }
+
+    /// Any command of the table, its arguments made from its documented syntax.
+    fn any_command(&mut self) -> Vec<Step> {
+        let (row, template) = self.rng.pick(&self.rows).clone();
+        let mut args = self.expand(&template);
+        if args.iter().any(|a| a == b"BYLEX") {
+            // Where scores differ, ranges by text are whatever the structure makes of them.
+            args.iter_mut().filter(|a| a.starts_with(b"zset:")).for_each(|a| *a = b"lexset:0".to_vec());
+        }
+        let fragile = args.iter().any(|a| a.starts_with(b"lexset"));
+        if self.rng.chance(6) && !fragile && !row.blocks {
+            self.mutate(&mut args);
+        }
+        narrow_lset(&mut args);
+        let mut steps = vec![Step::Command(args)];
+        if row.blocks && !self.in_multi {
+            steps.insert(0, Step::words("MULTI"));
+            steps.push(Step::words("EXEC"));
+        } else {
+            steps.extend(self.settle(&row.words[0].to_uppercase(), &steps));
+        }
         steps
     }
 
@@ -172,138 +180,15 @@ impl Generator {
     }
 }
 
-/// A value of a class. Key classes are named after the type that usually lives there.
-fn draw(class: &str, rng: &mut Rng, clock: &mut u64) -> Vec<u8> {
-    if TYPES.contains(&class) {
-        let kind = if rng.chance(4) { *rng.pick(&TYPES) } else { class };
-        return format!("{kind}:{}", rng.below(6)).into_bytes();
+/// The real server keeps 32 bits of this index, and may replace an element that nobody named.
+fn narrow_lset(args: &mut [Vec<u8>]) {
+    if !args[0].eq_ignore_ascii_case(b"LSET") {
+        return;
     }
-    let text = match class {
-        "lexset" => format!("lexset:{}", rng.below(3)),
-        "any" => format!("{}:{}", rng.pick(&TYPES), rng.below(6)),
-        "v" => return value(rng),
-        "m" | "f" => return member(rng),
-        "int" => integer(rng),
-        "small" => rng.range(0, 6).to_string(),
-        "idx" => rng.range(-12, 12).to_string(),
-        "off" => rng.range(0, 140).to_string(),
-        "bit" => rng.below(2).to_string(),
-        "count" => rng.range(-3, 8).to_string(),
-        "pos" => rng.range(1, 9).to_string(),
-        "float" => float(rng),
-        "score" => score(rng),
-        "bound" => bound(rng),
-        "lex" => lex(rng),
-        "ttl" => rng.range(5_000, 90_000).to_string(),
-        "pttl" => rng.range(5_000_000, 90_000_000).to_string(),
-        // The year 2100 and the year 2001.
-        "at" => (if rng.chance(80) { 4_102_444_800 } else { 1_000_000_000 } + rng.range(0, 9)).to_string(),
-        "pat" => {
-            (if rng.chance(80) { 4_102_444_800_000 } else { 1_000_000_000_000 } + rng.range(0, 9)).to_string()
+    for arg in args.iter_mut().skip(2).take(1) {
+        let n: Option<i64> = std::str::from_utf8(arg).ok().and_then(|text| text.parse().ok());
+        if n.is_some_and(|n| i32::try_from(n).is_err()) {
+            *arg = b"2147483647".to_vec();
         }
-        "enc" => format!("{}{}", rng.pick(&["u", "i"]), rng.pick(&[1, 4, 7, 8, 16, 31, 32, 63, 64])),
-        "boff" => format!("{}{}", rng.pick(&["", "#"]), rng.range(0, 40)),
-        "newid" => {
-            *clock += rng.below(3) as u64;
-            let sequence = if rng.chance(25) { "*".into() } else { rng.range(0, 9).to_string() };
-            format!("{clock}-{sequence}")
-        }
-        "id" => stream_id(rng, *clock),
-        "group" => format!("g{}", rng.below(3)),
-        "consumer" => format!("c{}", rng.below(3)),
-        "pattern" => {
-            rng.pick(&["*", "m*", "*1", "?[0-9]", "[^m]*", "m\\*", "h?sh:*", "", "[a-", "str:*"]).to_string()
-        }
-        "lon" => format!("{}.{}", rng.range(-180, 180), rng.range(0, 99999)),
-        "lat" => format!("{}.{}", rng.range(-85, 85), rng.range(0, 99999)),
-        "radius" => rng.pick(&["0", "1", "100", "500.5", "3000", "20000", "-1"]).to_string(),
-        "unit" => rng.pick(&["m", "km", "ft", "mi", "KM", "cm"]).to_string(),
-        "city" => {
-            rng.pick(&["Palermo", "Catania", "Rome", "Oslo", "Quito", "Suva", "Nuuk", "Perth"]).to_string()
-        }
-        other => panic!("no class is called ${other}"),
-    };
-    text.into_bytes()
-}
-
-fn value(rng: &mut Rng) -> Vec<u8> {
-    match rng.below(12) {
-        0 => Vec::new(),
-        1..=4 => integer(rng).into_bytes(),
-        5 => float(rng).into_bytes(),
-        6 => vec![b'x'; 30 + rng.below(50)],
-        7 => (0..rng.below(9)).map(|_| rng.next() as u8).collect(),
-        8 => format!("long value {} {}", rng.next(), "y".repeat(rng.below(300))).into_bytes(),
-        _ => format!("v{}", rng.below(10)).into_bytes(),
-    }
-}
-
-fn member(rng: &mut Rng) -> Vec<u8> {
-    match rng.below(20) {
-        0 => value(rng),
-        1..=5 => rng.range(-3, 25).to_string().into_bytes(),
-        6 => format!("n{}", rng.below(300)).into_bytes(),
-        _ => format!("m{}", rng.below(12)).into_bytes(),
-    }
-}
-
-/// Replaces an integer beyond 32 bits by one within.
-fn narrow(arg: &mut Vec<u8>) {
-    let n: Option<i64> = std::str::from_utf8(arg).ok().and_then(|text| text.parse().ok());
-    if n.is_some_and(|n| i32::try_from(n).is_err()) {
-        *arg = b"2147483647".to_vec();
-    }
-}
-
-fn integer(rng: &mut Rng) -> String {
-    match rng.below(10) {
-        0 => rng.pick(&["9223372036854775807", "-9223372036854775808", "9223372036854775806"]).to_string(),
-        1 => rng.pick(&["007", "+1", "-0", "1.0", "32768", "-32769", "2147483648"]).to_string(),
-        2 | 3 => (rng.next() as i32).to_string(),
-        _ => rng.range(-20, 20).to_string(),
-    }
-}
-
-fn float(rng: &mut Rng) -> String {
-    match rng.below(8) {
-        0 => {
-            rng.pick(&["inf", "-inf", "nan", "1e400", "1e-400", "-0", "0x1p3", "1e", ".5", "5."]).to_string()
-        }
-        1 => rng
-            .pick(&["3.0e3", "1e17", "1e21", "123456789012345678", "0.1", "1.7976931348623157e308"])
-            .to_string(),
-        2 => format!("{}", (rng.next() as i32) as f64 / 1024.0),
-        _ => format!("{}.{}", rng.range(-9, 9), rng.range(0, 99)),
-    }
-}
-
-fn score(rng: &mut Rng) -> String {
-    if rng.chance(60) { rng.range(-5, 12).to_string() } else { float(rng) }
-}
-
-fn bound(rng: &mut Rng) -> String {
-    match rng.below(6) {
-        0 => rng.pick(&["-inf", "+inf", "inf", "(", "(inf", "(-inf", "nan", "x"]).to_string(),
-        1 => format!("({}", score(rng)),
-        _ => score(rng),
-    }
-}
-
-fn lex(rng: &mut Rng) -> String {
-    match rng.below(6) {
-        0 => rng.pick(&["-", "+", "[", "(", "", "m", "(+"]).to_string(),
-        n => format!("{}m{}", if n % 2 == 0 { "[" } else { "(" }, rng.pick(&["", "1", "3", "5", "7", "9"])),
-    }
-}
-
-fn stream_id(rng: &mut Rng, clock: u64) -> String {
-    let near = clock.saturating_sub(rng.below(40) as u64);
-    match rng.below(8) {
-        0 => rng
-            .pick(&["0", "0-0", "-", "+", "$", "1", "18446744073709551615-18446744073709551615"])
-            .to_string(),
-        1 => near.to_string(),
-        2 => format!("({near}-{}", rng.below(4)),
-        _ => format!("{near}-{}", rng.below(10)),
     }
 }

@@ -27,6 +27,8 @@ pub enum Piece {
     Counted(Vec<Piece>),
     /// As many as the last count.
     Again(Vec<Piece>),
+    /// Each of them or not, in any order, rarely twice. Only templates made from the table have it.
+    Options(Vec<Vec<Piece>>),
 }
 
 /// A command's template.
@@ -168,6 +170,24 @@ pub fn expand(
                     expand(inner, rng, &mut last.clone(), draw, out);
                 }
             }
+            Piece::Options(options) => {
+                for option in chosen(options, rng) {
+                    expand(option, rng, last, draw, out);
+                }
+            }
         }
     }
+}
+
+/// Some of the options, mostly in their order.
+fn chosen<'a>(options: &'a [Vec<Piece>], rng: &mut Rng) -> Vec<&'a Vec<Piece>> {
+    let mut chosen: Vec<_> = options.iter().filter(|_| rng.chance(35)).collect();
+    if rng.chance(5) {
+        chosen.push(rng.pick(options));
+    }
+    if chosen.len() > 1 && rng.chance(30) {
+        let (a, b) = (rng.below(chosen.len()), rng.below(chosen.len()));
+        chosen.swap(a, b);
+    }
+    chosen
 }

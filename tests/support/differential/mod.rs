@@ -10,8 +10,10 @@ pub mod generate;
 pub mod grammar;
 pub mod normalise;
 pub mod order;
+pub mod rows;
 pub mod shrink;
 pub mod state;
+pub mod values;
 
 use super::client::Client;
 use super::resp::{Reply, Value};
@@ -56,7 +58,7 @@ impl Pair {
         let mut pair = Pair { real: real.connect(), ours: Client::connect(ours.port)?, queued: None };
         let version = protocol.to_string();
         let hello: &[&str] = if protocol == 3 { &["HELLO", &version] } else { &["PING"] };
-        for args in [hello, &["FLUSHALL"], &["SCRIPT", "FLUSH"]] {
+        for args in [hello, &["FLUSHALL"], &["SCRIPT", "FLUSH"], &["FUNCTION", "FLUSH"]] {
             pair.real.try_call(args)?;
             let reply = pair.ours.try_call(args)?;
             assert!(
@@ -138,12 +140,15 @@ pub struct Options {
     pub commands: usize,
     /// Directives for both servers.
     pub directives: Vec<&'static str>,
+    /// Peregrine's I/O threads.
+    pub threads: &'static str,
 }
 
 impl Options {
     /// From the environment: `SEED`, `COMMANDS`.
-    pub fn from_env(commands: u64, directives: &[&'static str]) -> Options {
+    pub fn from_env(commands: u64, threads: &'static str, directives: &[&'static str]) -> Options {
         Options {
+            threads,
             seed: env_number("SEED", 1),
             commands: env_number("COMMANDS", commands) as usize,
             directives: [directives, &["--enable-debug-command", "yes"]].concat(),
@@ -151,14 +156,30 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Peregrine with what is asked for.
+    pub fn start(&self) -> Server {
+        Server::peregrine(&[&self.directives[..], &["--io-threads", self.threads]].concat())
+    }
+}
+
+/// The name in `FAMILIES` of what is made from the table.
+const TABLE: &str = "table";
+
 /// The families that `FAMILIES` names (comma separated), or all.
 pub fn selected_families() -> Vec<grammar::Family> {
     let Ok(wanted) = std::env::var("FAMILIES") else { return families() };
-    let known: Vec<_> = families().iter().map(|f| f.name).collect();
+    let known: Vec<_> = families().iter().map(|f| f.name).chain([TABLE]).collect();
     for name in wanted.split(',') {
         assert!(known.contains(&name), "FAMILIES names {name:?}; there are {}", known.join(" "));
     }
     families().into_iter().filter(|f| wanted.split(',').any(|w| w == f.name)).collect()
+}
+
+/// The commands of the table that are sent, if all families are or `FAMILIES` names the table.
+fn selected_rows() -> Vec<rows::Row> {
+    let wanted = std::env::var("FAMILIES").map_or(true, |names| names.split(',').any(|name| name == TABLE));
+    rows::all().into_iter().filter(|row| wanted && row.is_sent()).collect()
 }
 
 /// The state of one run.
@@ -173,12 +194,13 @@ pub struct Run {
 
 /// Runs a campaign and stops the test if it found a fault.
 pub fn campaign(options: Options) {
-    let ours = Server::peregrine(&options.directives);
+    let ours = options.start();
     let real = Server::oracle(&options.directives);
     let (families, missing) = known_families(&ours);
     let seed = options.seed;
-    println!("differential: SEED={seed} COMMANDS={} {}", options.commands, options.directives.join(" "));
-    let generator = Generator::new(seed, families);
+    let (commands, threads, directives) = (options.commands, options.threads, options.directives.join(" "));
+    println!("differential: SEED={seed} COMMANDS={commands} threads {threads} {directives}");
+    let generator = Generator::new(seed, families, selected_rows());
     let mut run = Run { real, ours, options, generator, faults: BTreeMap::new(), done: 0 };
     let mut protocol = 2;
     while run.done < run.options.commands && run.faults.len() < ENOUGH {
@@ -209,7 +231,6 @@ fn known_families(ours: &Server) -> (Vec<grammar::Family>, Vec<String>) {
         });
     }
     families.retain(|f| !f.templates.is_empty());
-    assert!(!families.is_empty(), "Peregrine knows no command of the selected families");
     (families, missing)
 }
 
@@ -261,7 +282,7 @@ impl Run {
 
     fn connect(&mut self, protocol: u8) -> Pair {
         if !self.ours.is_running() {
-            self.ours = Server::peregrine(&self.options.directives);
+            self.ours = self.options.start();
         }
         Pair::fresh(&self.real, &self.ours, protocol).expect("Peregrine takes connections")
     }
@@ -278,16 +299,9 @@ impl Run {
         let log =
             if alive { String::new() } else { format!("\nPeregrine died; its log:\n{}", self.ours.log()) };
         if !alive {
-            self.ours = Server::peregrine(&self.options.directives);
+            self.ours = self.options.start();
         }
-        let shrunk = shrink::shrink(
-            &self.real,
-            &mut self.ours,
-            &self.options.directives,
-            history,
-            protocol,
-            &signature,
-        );
+        let shrunk = shrink::shrink(&self.real, &mut self.ours, &self.options, history, protocol, &signature);
         let Some((steps, answer)) = shrunk.or_else(|| {
             // Only the order differed and a slow replay shows that it may: no fault.
             (answer.verdict != Verdict::OrderOnly).then(|| (history.to_vec(), answer))

@@ -5,7 +5,7 @@
 
 use super::super::server::Server;
 use super::generate::Step;
-use super::{Answers, Pair, command_of, signature};
+use super::{Answers, Options, Pair, command_of, signature};
 use std::time::{Duration, Instant};
 
 /// How long one fault may take to shrink.
@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(6);
 pub fn shrink(
     real: &Server,
     ours: &mut Server,
-    directives: &[&str],
+    options: &Options,
     history: &[Step],
     protocol: u8,
     wanted: &str,
@@ -23,7 +23,7 @@ pub fn shrink(
     let deadline = Instant::now() + LIMIT;
     let mut replay = |steps: &[Step]| {
         if !ours.is_running() {
-            *ours = Server::peregrine(directives);
+            *ours = options.start();
         }
         replay(real, ours, steps, protocol, wanted)
     };
