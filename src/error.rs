@@ -29,6 +29,21 @@ impl Error {
         &self.0
     }
 
+    /// The bytes of the line: what clients sent is quoted as it was.
+    pub fn line(&self) -> Cow<'_, [u8]> {
+        if !self.0.chars().any(|c| stand_in(c).is_some()) {
+            return Cow::Borrowed(self.0.as_bytes());
+        }
+        let mut line = Vec::with_capacity(self.0.len());
+        for c in self.0.chars() {
+            match stand_in(c) {
+                Some(byte) => line.push(byte),
+                None => line.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        Cow::Owned(line)
+    }
+
     /// The code alone, e.g. `WRONGTYPE`.
     pub fn code(&self) -> &str {
         self.0.split(' ').next().unwrap_or("ERR")
@@ -67,7 +82,36 @@ impl Error {
 /// The first `max` bytes of what a client sent, fit to be quoted in a text.
 pub fn clip(bytes: &[u8], max: usize) -> String {
     let end = bytes.len().min(max);
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or(bytes)).into_owned()
+    quote(bytes.get(..end).unwrap_or(bytes))
+}
+
+/// What a client sent, up to its first NUL, fit to be quoted in a text. Bytes that are no UTF-8 become characters
+/// of a private plane, which `Error::line` turns back.
+pub fn quote(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    let mut text = String::with_capacity(end);
+    for chunk in bytes.get(..end).unwrap_or_default().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match stand_in(c) {
+                Some(_) => c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| text.extend(stand_in_for(b))),
+                None => text.push(c),
+            }
+        }
+        chunk.invalid().iter().for_each(|b| text.extend(stand_in_for(*b)));
+    }
+    text
+}
+
+/// The first of the 256 characters that stand for bytes.
+const STAND_INS: u32 = 0x10_ff00;
+
+fn stand_in_for(byte: u8) -> Option<char> {
+    char::from_u32(STAND_INS + u32::from(byte))
+}
+
+/// The byte that a character stands for.
+fn stand_in(c: char) -> Option<u8> {
+    u32::from(c).checked_sub(STAND_INS).and_then(|byte| u8::try_from(byte).ok())
 }
 
 macro_rules! texts {
@@ -158,6 +202,15 @@ texts! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_bytes_can_be_quoted() {
+        let line = |sent: &[u8]| Error::text(format!("ERR {}", clip(sent, 8))).line().into_owned();
+        assert_eq!(line(b"\xffa\x80"), b"ERR \xffa\x80");
+        assert_eq!(line("\u{10ff41}é".as_bytes()), "ERR \u{10ff41}é".as_bytes());
+        assert_eq!(line(b"a\0b"), b"ERR a");
+        assert_eq!(line(b"123456789"), b"ERR 12345678");
+    }
 
     #[test]
     fn unknown_command_quotes_what_was_sent() {

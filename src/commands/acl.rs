@@ -4,7 +4,6 @@ use crate::acl::DEFAULT;
 use crate::acl::log::Entry;
 use crate::acl::selector::Selector;
 use crate::acl::user::{Bad, is_name};
-use crate::commands::clients::too_many;
 use crate::commands::prelude::*;
 use crate::config::choices::AclPubsubDefault;
 use crate::config::rewrite;
@@ -255,7 +254,7 @@ fn acl_save(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
 
 fn acl_cat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let name = args.maybe();
-    too_many(ctx, args)?;
+    args.end_of_subcommand()?;
     let Some(name) = name else {
         out.bulks(CATEGORY_NAMES.iter().map(|(_, name)| name));
         return Ok(());
@@ -271,7 +270,7 @@ fn acl_cat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
 
 fn acl_genpass(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let bits = if args.left() > 0 { args.int()? } else { 256 };
-    too_many(ctx, args)?;
+    args.end_of_subcommand()?;
     if !(1..=MOST_BITS).contains(&bits) {
         return Err(Error::text(format!(
             "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to \
@@ -289,7 +288,7 @@ fn acl_log(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     let log = &ctx.core.acl.log;
     if args.left() > 1 {
         args.next()?;
-        too_many(ctx, args)?;
+        args.end_of_subcommand()?;
     }
     if args.word("reset") {
         log.clear();

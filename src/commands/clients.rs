@@ -221,7 +221,9 @@ fn client_setinfo(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
     if !name && !version {
         return Err(Error::text(format!("ERR Unrecognized option '{}'", error::clip(what, 128))));
     }
-    check_label(text, &error::clip(what, 16))?;
+    // A text ends at its first NUL, for the check.
+    let end = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+    check_label(text.get(..end).unwrap_or(text), &error::clip(what, 16))?;
     let mut labels = ctx.session.client.labels.lock();
     *(if name { &mut labels.lib_name } else { &mut labels.lib_ver }) = text.into();
     out.ok();
@@ -252,11 +254,11 @@ fn client_unblock(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
         Some(word) if word.eq_ignore_ascii_case(b"timeout") => 1,
         Some(word) if word.eq_ignore_ascii_case(b"error") => 2,
         Some(_) => {
-            too_many(ctx, args)?;
+            args.end_of_subcommand()?;
             return Err(Error::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
         }
     };
-    too_many(ctx, args)?;
+    args.end_of_subcommand()?;
     let id = number::parse_i64(id).ok_or(error::NOT_INTEGER)?;
     let client = u64::try_from(id).ok().and_then(|id| ctx.core.clients.get(id)).filter(|c| c.has(BLOCKED));
     if let Some(client) = &client {
@@ -267,19 +269,6 @@ fn client_unblock(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -
     Ok(())
 }
 
-/// Refuses arguments beyond the last that a subcommand knows.
-pub(crate) fn too_many(ctx: &Ctx<'_>, args: &Args<'_>) -> Result {
-    if args.left() == 0 {
-        return Ok(());
-    }
-    let (container, sub) = ctx.entry.name.split_once('|').unwrap_or((&ctx.entry.name, ""));
-    let sub = args.get(1).map_or_else(|| sub.to_owned(), |said| error::clip(said, 128));
-    let container = container.to_ascii_uppercase();
-    Err(Error::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
-    )))
-}
-
 fn client_pause(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let time = args.next()?;
     let what = match args.maybe() {
@@ -287,11 +276,11 @@ fn client_pause(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
         Some(word) if word.eq_ignore_ascii_case(b"write") => Paused::Writes,
         Some(word) if word.eq_ignore_ascii_case(b"all") => Paused::All,
         Some(_) => {
-            too_many(ctx, args)?;
+            args.end_of_subcommand()?;
             return Err(Error::new("ERR CLIENT PAUSE mode must be WRITE or ALL"));
         }
     };
-    too_many(ctx, args)?;
+    args.end_of_subcommand()?;
     let time = number::parse_i64(time).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
     let time = u64::try_from(time).map_err(|_| error::TIMEOUT_NEGATIVE)?;
     if time > (i64::MAX as u64).saturating_sub(ctx.now_ms()) {

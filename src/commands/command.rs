@@ -1,6 +1,5 @@
 //! What does the server tell about its commands? COMMAND, answered from the rows.
 
-use crate::commands::clients::too_many;
 use crate::commands::prelude::*;
 use crate::dispatch::keys;
 use crate::dispatch::syntax::{self, Arg};
@@ -318,7 +317,7 @@ fn command_list(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     } else {
         return Err(error::SYNTAX);
     };
-    too_many(ctx, args)?;
+    args.end_of_subcommand()?;
     out.bulks(names.iter());
     Ok(())
 }
@@ -326,9 +325,14 @@ fn command_list(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
 /// The keys of the command that is quoted in the arguments.
 fn quoted_keys<'a>(ctx: &Ctx<'_>, args: &mut Args<'a>) -> Result<Vec<(&'a [u8], u16)>> {
     let argv = args.take_rest();
-    let entry = ctx.core.table.resolve(argv).map_err(|_| Error::new("ERR Invalid command specified"))?;
+    const NO_KEYS: Error = Error::new("ERR The command has no key arguments");
+    let container = |name: &&[u8]| argv.len() == 1 && ctx.core.table.by_request(name).is_some();
+    let entry = ctx.core.table.resolve(argv).map_err(|_| match argv.first().is_some_and(container) {
+        true => NO_KEYS,
+        false => Error::new("ERR Invalid command specified"),
+    })?;
     if !keys::has_keys(entry.row) {
-        return Err(Error::new("ERR The command has no key arguments"));
+        return Err(NO_KEYS);
     }
     if !entry.row.admits(argv.len()) {
         return Err(Error::new("ERR Invalid number of arguments specified for command"));

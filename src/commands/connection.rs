@@ -7,6 +7,7 @@ use crate::acl::log::Reason;
 use crate::client::registry::{CLOSE_AFTER_REPLY, RESP3};
 use crate::client::session::ReplyMode;
 use crate::commands::clients_tracking;
+use crate::commands::keys::index;
 use crate::commands::prelude::*;
 use crate::commands::pubsub;
 use crate::config::REDIS_VERSION;
@@ -112,14 +113,11 @@ fn quit(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 }
 
 fn select(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let n = args.int()?;
+    let n = args.int32()?;
     if ctx.core.cluster.is_some() && n != 0 {
         return Err(Error::new("ERR SELECT is not allowed in cluster mode"));
     }
-    let db = usize::try_from(n).map_err(|_| error::DB_RANGE)?;
-    if db >= ctx.keyspace().databases() {
-        return Err(error::DB_RANGE);
-    }
+    let db = index(ctx, n)?;
     ctx.session.db = db;
     ctx.session.client.db.store(db, Ordering::Relaxed);
     out.ok();

@@ -14,6 +14,7 @@ use crate::value::Value;
 pub const COMMANDS: &[Command] = &[Command::new("debug", debug)
     .arity(-2)
     .flags(ADMIN | NOSCRIPT | LOADING | STALE)
+    .also(NEEDS_DEBUG)
     .lock(Lock::All)
     .doc("server", "1.0.0", "Depends on subcommand.", "For testing the server.", "")
     .syscmd()];
@@ -78,13 +79,6 @@ const SUBCOMMANDS: &[Sub] = &[
 ];
 
 fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    if !ctx.config().enable_debug_command.allows(ctx.session.client.is_local()) {
-        return Err(Error::new(
-            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
-             from a local connection, otherwise you need to set this option in the configuration file, and then \
-             restart the server.",
-        ));
-    }
     let name = args.next()?;
     let mut all = SUBCOMMANDS.iter().chain(debug_server::SUBCOMMANDS);
     if name.eq_ignore_ascii_case(b"help") && args.left() == 0 {
@@ -98,10 +92,7 @@ fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     };
     match all.find(fits) {
         Some(sub) => (sub.run)(ctx, args, out),
-        None => Err(Error::text(format!(
-            "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-            error::clip(name, 128)
-        ))),
+        None => Err(args.bad_subcommand()),
     }
 }
 

@@ -1,6 +1,5 @@
 //! How do clients keep code in the server, and call it? FUNCTION and FCALL.
 
-use crate::commands::clients::too_many;
 use crate::commands::prelude::*;
 use crate::commands::scripting::{reader, runner, split};
 use crate::dispatch::busy::Code;
@@ -164,7 +163,7 @@ fn failure(why: String) -> Error {
 fn function_restore(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let payload = args.next()?;
     if args.left() > 1 {
-        return too_many(ctx, args);
+        return args.end_of_subcommand();
     }
     let policy = if args.left() == 0 || args.word("append") {
         Restore::Append
@@ -222,7 +221,7 @@ fn function_stats(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> R
 
 fn function_flush(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     if args.left() > 1 {
-        return too_many(ctx, args);
+        return args.end_of_subcommand();
     }
     if args.left() == 1 && !args.word("async") && !args.word("sync") {
         return Err(Error::new("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));

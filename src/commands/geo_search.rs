@@ -206,7 +206,7 @@ impl<'a> Query<'a> {
             let text = format!("ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options");
             return Err(Error::text(text));
         }
-        let name = || String::from_utf8_lossy(name);
+        let name = || error::quote(name);
         if searches && self.centre.is_none() && !self.from_member {
             let text = format!("ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {}", name());
             return Err(Error::text(text));

@@ -194,7 +194,7 @@ fn pfdebug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     } else if is("TODENSE") {
         out.flag(make_dense(ctx, &key)?);
     } else {
-        let word = String::from_utf8_lossy(word);
+        let word = error::quote(word);
         return Err(Error::text(format!("ERR Unknown PFDEBUG subcommand '{word}'")));
     }
     Ok(())

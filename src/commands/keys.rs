@@ -321,7 +321,7 @@ impl CopyOptions {
             if args.word("REPLACE") {
                 options.replace = true;
             } else if args.left() > 1 && args.word("DB") {
-                options.db = database(ctx, args.next()?)?;
+                options.db = database(ctx, args)?;
             } else {
                 return Err(error::SYNTAX);
             }
@@ -331,16 +331,13 @@ impl CopyOptions {
 }
 
 /// Reads the number of a database.
-fn database(ctx: &Ctx<'_>, text: &[u8]) -> Result<usize> {
-    let db = int32(text, error::NOT_INTEGER)?;
-    usize::try_from(db).ok().filter(|db| *db < ctx.keyspace().databases()).ok_or(error::DB_RANGE)
+fn database(ctx: &Ctx<'_>, args: &mut Args<'_>) -> Result<usize> {
+    index(ctx, args.int32()?)
 }
 
-/// Reads a 32-bit integer.
-fn int32(text: &[u8], error: Error) -> Result<i32> {
-    const RANGE: Error =
-        Error::new("ERR value is out of range, value must between -2147483648 and 2147483647");
-    i32::try_from(number::parse_i64(text).ok_or(error)?).map_err(|_| RANGE)
+/// The database of a number, if there is one.
+pub(crate) fn index(ctx: &Ctx<'_>, db: i32) -> Result<usize> {
+    usize::try_from(db).ok().filter(|db| *db < ctx.keyspace().databases()).ok_or(error::DB_RANGE)
 }
 
 fn copy(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -385,7 +382,7 @@ fn move_(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         return Err(Error::new("ERR MOVE is not allowed in cluster mode"));
     }
     let key = ctx.key(args.next()?);
-    let (from, to) = (ctx.db(), database(ctx, args.next()?)?);
+    let (from, to) = (ctx.db(), database(ctx, args)?);
     if from == to {
         return Err(SAME_OBJECT);
     }
@@ -475,12 +472,9 @@ fn swapdb(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     if ctx.core.cluster.is_some() {
         return Err(Error::new("ERR SWAPDB is not allowed in cluster mode"));
     }
-    let a = int32(args.next()?, Error::new("ERR invalid first DB index"))?;
-    let b = int32(args.next()?, Error::new("ERR invalid second DB index"))?;
-    let index = |db: i32| {
-        usize::try_from(db).ok().filter(|db| *db < ctx.keyspace().databases()).ok_or(error::DB_RANGE)
-    };
-    let (a, b) = (index(a)?, index(b)?);
+    let a = args.int32().map_err(|_| Error::new("ERR invalid first DB index"))?;
+    let b = args.int32().map_err(|_| Error::new("ERR invalid second DB index"))?;
+    let (a, b) = (index(ctx, a)?, index(ctx, b)?);
     ctx.swap_dbs(a, b);
     ctx.fx.dirty += 1;
     out.ok();

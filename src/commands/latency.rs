@@ -140,7 +140,7 @@ fn latency_histogram(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>
 fn latency_graph(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let event = args.next()?;
     let Some(series) = ctx.core.stats.latency.series(event) else {
-        let event = error::clip(event, 128);
+        let event = error::quote(event);
         return Err(Error::text(format!("ERR No samples available for event '{event}'")));
     };
     let graph = graph(&error::clip(event, 128), &series, ctx.now_ms() / 1000);

@@ -18,8 +18,13 @@ const FALCON: &str =
 
 /// LOLWUT [VERSION n] [parameters]: version 5 draws rotated squares, 6 a skyline, any other the falcon.
 fn lolwut(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let version = if args.word("version") { Some(args.int()?) } else { None };
-    let numbers: Vec<i64> = (0..args.left().min(3)).map(|_| args.int()).collect::<Result<_>>()?;
+    let version = if args.left() > 1 && args.word("version") { Some(args.int()?) } else { None };
+    let sizes = match version {
+        Some(5) => 3,
+        Some(6) => 2,
+        _ => 0,
+    };
+    let numbers: Vec<i64> = (0..args.left().min(sizes)).map(|_| args.int()).collect::<Result<_>>()?;
     let number = |at: usize, usual: i64, least: i64, most: i64| {
         numbers.get(at).copied().unwrap_or(usual).clamp(least, most) as usize
     };

@@ -252,7 +252,8 @@ fn restore(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     let at = match ttl {
         0 => None,
         ttl if options.absolute => Some(ttl),
-        ttl => Some(ttl.saturating_add(ctx.now_ms())),
+        // Beyond what a signed number holds, the end wraps around and is over, as in Redis.
+        ttl => Some(ttl.saturating_add(ctx.now_ms())).filter(|at| i64::try_from(*at).is_ok()).or(Some(0)),
     };
     if at.is_some_and(|at| at <= ctx.now_ms()) && ctx.mode != Mode::Replay {
         if removed {

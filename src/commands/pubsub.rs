@@ -158,9 +158,7 @@ fn spublish(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
 
 fn names(ctx: &mut Ctx<'_>, args: &mut Args<'_>, space: Space, out: &mut Reply<'_>) -> Result {
     let pattern = args.maybe();
-    if args.left() > 0 {
-        return Err(Error::arity(&ctx.entry.name));
-    }
+    args.end_of_subcommand()?;
     out.bulks(ctx.core.pubsub.names(space, pattern).into_iter());
     Ok(())
 }

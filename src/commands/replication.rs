@@ -105,13 +105,11 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const MODULE: &[Command] = &[
-    Command::new("unload", module_refused).arity(3).flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING).doc(
-        "server",
-        "4.0.0",
-        "O(1)",
-        "Unloads a module.",
-        "name:str",
-    ),
+    Command::new("unload", module_refused)
+        .arity(3)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+        .also(NEEDS_MODULE)
+        .doc("server", "4.0.0", "O(1)", "Unloads a module.", "name:str"),
     Command::new("help", module_help).arity(2).flags(LOADING | STALE).doc(
         "server",
         "5.0.0",
@@ -124,35 +122,40 @@ const MODULE: &[Command] = &[
         .flags(ADMIN | NOSCRIPT)
         .tips(&["nondeterministic_output_order"])
         .doc("server", "4.0.0", "O(N)", "Lists the loaded modules.", ""),
-    Command::new("load", module_refused).arity(-3).flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING).doc(
-        "server",
-        "4.0.0",
-        "O(1)",
-        "Loads a module.",
-        "path:str [arg:str...]",
-    ),
-    Command::new("loadex", module_refused).arity(-3).flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING).doc(
-        "server",
-        "7.0.0",
-        "O(1)",
-        "Loads a module with settings.",
-        "path:str [CONFIG configs{name:str value:str}+] [ARGS args:str...]",
-    ),
+    Command::new("load", module_refused)
+        .arity(-3)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+        .also(NEEDS_MODULE)
+        .doc("server", "4.0.0", "O(1)", "Loads a module.", "path:str [arg:str...]"),
+    Command::new("loadex", module_refused)
+        .arity(-3)
+        .flags(ADMIN | NOSCRIPT | NO_ASYNC_LOADING)
+        .also(NEEDS_MODULE)
+        .doc(
+            "server",
+            "7.0.0",
+            "O(1)",
+            "Loads a module with settings.",
+            "path:str [CONFIG configs{name:str value:str}+] [ARGS args:str...]",
+        ),
 ];
 
 fn wait(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let replicas = args.int()?;
-    let timeout = millis(args)?;
+    let timeout = millis(ctx, args)?;
     let goal = goal(ctx, false, replicas, false);
     ctx.wait_acknowledged(goal, timeout, out);
     Ok(())
 }
 
 fn waitaof(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let local = args.int_in(0, 1, Error::new("ERR value is out of range, value must between 0 and 1"))?;
+    let local = args.int()?;
+    if !(0..=1).contains(&local) {
+        return Err(Error::new("ERR value is out of range, value must between 0 and 1"));
+    }
     let positive = Error::new("ERR value is out of range, must be positive");
     let replicas = args.int_in(0, i64::MAX, positive)?;
-    let timeout = millis(args)?;
+    let timeout = millis(ctx, args)?;
     if local > 0 && ctx.core.persist.aof.state() == aof::State::Off {
         return Err(Error::new(
             "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
@@ -171,9 +174,15 @@ fn goal(ctx: &Ctx<'_>, local: bool, replicas: i64, durable: bool) -> Goal {
 }
 
 /// A time in milliseconds, 0 for ever.
-fn millis(args: &mut Args<'_>) -> Result<u64> {
+fn millis(ctx: &Ctx<'_>, args: &mut Args<'_>) -> Result<u64> {
     let n = args.int_or(Error::new("ERR timeout is not an integer or out of range"))?;
-    u64::try_from(n).map_err(|_| Error::new("ERR timeout is negative"))
+    let timeout = u64::try_from(n).map_err(|_| error::TIMEOUT_NEGATIVE)?;
+    // The end of the wait must not overflow.
+    if timeout > (i64::MAX as u64).saturating_sub(ctx.now_ms()) {
+        Err(error::TIMEOUT_RANGE)
+    } else {
+        Ok(timeout)
+    }
 }
 
 fn role(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -412,10 +421,9 @@ fn module_list(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     Ok(())
 }
 
+/// Allowed or not, no module can be loaded: there is no interface for them.
 fn module_refused(_: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
-    Err(Error::new(
-        "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.",
-    ))
+    Err(Error::new("ERR Error loading the extension. Please check the server logs."))
 }
 
 fn module_help(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

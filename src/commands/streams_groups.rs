@@ -33,16 +33,16 @@ const XGROUP: &[Command] = &[
 fn no_group(key: &[u8], group: &[u8]) -> Error {
     Error::text(format!(
         "NOGROUP No such key '{}' or consumer group '{}'",
-        String::from_utf8_lossy(key),
-        String::from_utf8_lossy(group)
+        error::quote(key),
+        error::quote(group)
     ))
 }
 
 pub(crate) fn no_group_in(key: &[u8], group: &[u8]) -> Error {
     Error::text(format!(
         "NOGROUP No such consumer group '{}' for key name '{}'",
-        String::from_utf8_lossy(group),
-        String::from_utf8_lossy(key)
+        error::quote(group),
+        error::quote(key)
     ))
 }
 
@@ -293,7 +293,7 @@ fn claim_options(args: &mut Args<'_>, now: i64) -> Result<(ClaimOptions, StreamI
         } else if more && args.word("LASTID") {
             last_id = strict_id(args.next()?)?;
         } else {
-            let option = String::from_utf8_lossy(args.next()?);
+            let option = error::quote(args.next()?);
             return Err(Error::text(format!("ERR Unrecognized XCLAIM option '{option}'")));
         }
     }
@@ -440,16 +440,6 @@ fn xautoclaim(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
     log_claims(ctx, &key, name, consumer, created, &log)
 }
 
-/// The refusal of a subcommand's options.
-pub(crate) fn bad_subcommand(args: &Args<'_>) -> Error {
-    let word = |at| String::from_utf8_lossy(args.get(at).unwrap_or_default());
-    Error::text(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {} HELP.",
-        word(1),
-        word(0).to_ascii_uppercase()
-    ))
-}
-
 /// The options of XGROUP CREATE and SETID.
 #[derive(Default)]
 struct GroupOptions {
@@ -470,7 +460,7 @@ impl GroupOptions {
                 }
                 o.entries_read = u64::try_from(n).ok();
             } else {
-                return Err(bad_subcommand(args));
+                return Err(args.bad_subcommand());
             }
         }
         Ok(o)
@@ -502,7 +492,7 @@ fn xgroup_create(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) ->
         return Err(key_required());
     }
     if args.count() > 8 {
-        return Err(bad_subcommand(args));
+        return Err(args.bad_subcommand());
     }
     let id = if text == b"$" { last.unwrap_or_default() } else { strict_id(text)? };
     if last.is_none() {
@@ -529,7 +519,7 @@ fn xgroup_setid(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     let replay = ctx.mode == Mode::Replay;
     let stream = existing(ctx, &key, group)?;
     if args.count() > 7 {
-        return Err(bad_subcommand(args));
+        return Err(args.bad_subcommand());
     }
     let id = match text {
         b"$" => stream.meta().last_id,

@@ -2,7 +2,7 @@
 
 use crate::commands::prelude::*;
 use crate::commands::streams::{reply_entries, reply_entry, reply_id};
-use crate::commands::streams_groups::{bad_subcommand, no_group_in};
+use crate::commands::streams_groups::no_group_in;
 use crate::value::Stream;
 use crate::value::stream::{Consumer, ConsumerId, Group, Pending, StreamId};
 
@@ -82,13 +82,13 @@ fn full_count(args: &mut Args<'_>) -> Result<Option<usize>> {
         return Ok(None);
     }
     if !matches!(args.left(), 1 | 3) || !args.word("FULL") {
-        return Err(bad_subcommand(args));
+        return Err(args.bad_subcommand());
     }
     if args.left() == 0 {
         return Ok(Some(10));
     }
     if !args.word("COUNT") {
-        return Err(bad_subcommand(args));
+        return Err(args.bad_subcommand());
     }
     let n = args.int()?;
     Ok(Some(if n < 0 { 10 } else { usize::try_from(n).unwrap_or(usize::MAX) }))

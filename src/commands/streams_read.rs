@@ -182,8 +182,8 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
         if ctx.read::<Stream>(&key)?.and_then(|s| s.group(group)).is_none() {
             return Err(Error::text(format!(
                 "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option",
-                String::from_utf8_lossy(name),
-                String::from_utf8_lossy(group)
+                error::quote(name),
+                error::quote(group)
             )));
         }
         from.push(match *text {
@@ -209,7 +209,7 @@ fn xreadgroup(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 }
 
 fn meaningless(id: &[u8]) -> Error {
-    let id = String::from_utf8_lossy(id);
+    let id = error::quote(id);
     Error::text(format!(
         "ERR The {id} ID is meaningless in the context of XREADGROUP: you want to read the history of this \
          consumer by specifying a proper ID, or use the > ID to get new messages. The {id} ID would just \

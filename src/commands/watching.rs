@@ -1,7 +1,7 @@
 //! How do operators watch the server work? MONITOR and SLOWLOG.
 
-use crate::commands::clients::too_many;
 use crate::commands::prelude::*;
+use crate::util::number;
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
@@ -74,8 +74,12 @@ fn slowlog_len(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
 
 fn slowlog_get(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let bad = Error::new("ERR count should be greater than or equal to -1");
-    let n = if args.left() > 0 { args.int_in(-1, i64::MAX, bad)? } else { 10 };
-    too_many(ctx, args)?;
+    let count = args.maybe();
+    args.end_of_subcommand()?;
+    let n = match count {
+        None => 10,
+        Some(text) => number::parse_i64(text).filter(|n| *n >= -1).ok_or(bad)?,
+    };
     let entries = ctx.core.stats.slow.newest(usize::try_from(n).unwrap_or(usize::MAX));
     out.array(entries.len());
     for entry in entries {

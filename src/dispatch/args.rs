@@ -107,6 +107,13 @@ impl<'a> Args<'a> {
         if (min..=max).contains(&n) { Ok(n) } else { Err(error) }
     }
 
+    /// The next argument as an integer of 32 bits.
+    pub fn int32(&mut self) -> Result<i32> {
+        const RANGE: Error =
+            Error::new("ERR value is out of range, value must between -2147483648 and 2147483647");
+        i32::try_from(self.int()?).map_err(|_| RANGE)
+    }
+
     /// The next argument as an integer whose sign can be turned: all but the smallest.
     pub fn int_of_either_sign(&mut self) -> Result<i64> {
         match self.int()? {
@@ -136,6 +143,21 @@ impl<'a> Args<'a> {
             return Err(error::TIMEOUT_RANGE);
         }
         Ok(millis)
+    }
+
+    /// The refusal of a subcommand's arguments.
+    pub fn bad_subcommand(&self) -> Error {
+        let word = |at| error::clip(self.get(at).unwrap_or_default(), 128);
+        let container = word(0).to_ascii_uppercase();
+        let sub = word(1);
+        Error::text(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
+        ))
+    }
+
+    /// Refuses arguments beyond the last that a subcommand knows.
+    pub fn end_of_subcommand(&self) -> Result {
+        if self.left() == 0 { Ok(()) } else { Err(self.bad_subcommand()) }
     }
 
     /// A syntax error unless everything has been read.

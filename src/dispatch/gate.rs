@@ -37,6 +37,7 @@ pub fn check(request: &Request<'_>) -> Result {
     if request.session.internal {
         return Ok(());
     }
+    enabled(request)?;
     authentication(request)?;
     transaction(request)?;
     permission(request)?;
@@ -49,6 +50,27 @@ pub fn check(request: &Request<'_>) -> Result {
     stale(request)?;
     loading(request)?;
     monitor(request)
+}
+
+/// Commands that could break the server are off until a setting turns them on.
+fn enabled(r: &Request<'_>) -> Result {
+    if r.entry.row.flags & (spec::NEEDS_DEBUG | spec::NEEDS_MODULE) == 0 {
+        return Ok(());
+    }
+    let config = &r.worker.config;
+    let guards = [
+        (spec::NEEDS_DEBUG, config.enable_debug_command, "debug"),
+        (spec::NEEDS_MODULE, config.enable_module_command, "module"),
+    ];
+    let local = r.session.client.is_local();
+    let refused = guards.iter().find(|(flag, allowed, _)| r.entry.row.is(*flag) && !allowed.allows(local));
+    let Some((.., name)) = refused else { return Ok(()) };
+    Err(Error::text(format!(
+        "ERR {} command not allowed. If the enable-{name}-command option is set to \"local\", you can run it from a \
+         local connection, otherwise you need to set this option in the configuration file, and then restart the \
+         server.",
+        name.to_ascii_uppercase()
+    )))
 }
 
 fn authentication(r: &Request<'_>) -> Result {

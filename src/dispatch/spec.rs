@@ -87,6 +87,10 @@ pub const MAY_REPLICATE: u32 = 1 << 26;
 pub const FOR_SUBSCRIBERS: u32 = 1 << 25;
 /// Refused, like writes, while data cannot be made to last (PING). Never shown to clients.
 pub const TELLS_HEALTH: u32 = 1 << 27;
+/// Allowed where `enable-debug-command` says so. Never shown to clients.
+pub const NEEDS_DEBUG: u32 = 1 << 28;
+/// Allowed where `enable-module-command` says so. Never shown to clients.
+pub const NEEDS_MODULE: u32 = 1 << 29;
 
 bits! { u32, CATEGORY_NAMES:
     /// Keys in general.

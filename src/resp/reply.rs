@@ -116,7 +116,7 @@ impl<'a> Reply<'a> {
 
     /// An error.
     pub fn error(&mut self, error: &Error) {
-        self.line(b'-', error.as_str().as_bytes());
+        self.line(b'-', &error.line());
     }
 
     /// An error line from bytes that a script made; no code is added.

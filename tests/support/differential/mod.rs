@@ -328,7 +328,10 @@ pub fn signature(args: &[Vec<u8>], answer: &Answers) -> String {
     let name = String::from_utf8_lossy(&args[0]).to_uppercase();
     let kind = |v: &Value| match v {
         // The first word and the rest of an error, without what it quotes.
-        Value::Error(e) => String::from_utf8_lossy(&e[..e.len().min(50)]).into_owned(),
+        Value::Error(e) => {
+            let end = e.iter().position(|b| *b == b'\'').unwrap_or(e.len()).min(50);
+            String::from_utf8_lossy(&e[..end]).into_owned()
+        }
         other => text::tokens(other).first().map_or(String::new(), |t| t.chars().take(1).collect()),
     };
     let ours = answer.ours.as_ref().map_or("nothing".into(), |r| kind(&r.value));
