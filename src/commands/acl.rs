@@ -268,7 +268,7 @@ fn acl_cat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     Ok(())
 }
 
-fn acl_genpass(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+fn acl_genpass(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let bits = if args.left() > 0 { args.int()? } else { 256 };
     args.end_of_subcommand()?;
     if !(1..=MOST_BITS).contains(&bits) {

@@ -116,7 +116,10 @@ impl<'a> Reply<'a> {
 
     /// An error.
     pub fn error(&mut self, error: &Error) {
-        self.line(b'-', &error.line());
+        let line = error.line();
+        // What a client sent may be quoted at the end, line breaks included.
+        let end = line.iter().rposition(|b| !matches!(b, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        self.line(b'-', line.get(..end).unwrap_or(&line));
     }
 
     /// An error line from bytes that a script made; no code is added.

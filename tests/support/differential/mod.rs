@@ -113,7 +113,7 @@ impl Pair {
             }
         } else if real.raw == b"+QUEUED\r\n" {
             self.queued.get_or_insert_default().push(args.to_vec());
-        } else if is("MULTI") || is("DISCARD") {
+        } else if (is("MULTI") || is("DISCARD")) && !real.value.is_error() {
             self.queued = None;
         }
         match real.raw == ours.raw {
