@@ -40,7 +40,7 @@ macro_rules! transcripts {
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting functions acl introspection;
+    blocking scripting functions acl introspection cluster;
     not yet: connection protocol migrate
 }
 

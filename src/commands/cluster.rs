@@ -5,7 +5,7 @@
 use crate::client::registry::READONLY_CLUSTER;
 use crate::cluster::slots::SlotSet;
 use crate::cluster::{Address, Cluster, Node, file};
-use crate::commands::cluster_slot_stats::slot_stats;
+use crate::commands::cluster_slot_stats::{slot_stats, syntax_of};
 use crate::commands::prelude::*;
 use crate::config::choices::EndpointType;
 use crate::dispatch::route;
@@ -485,9 +485,7 @@ fn set_config_epoch(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>)
 fn reset(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     cluster(ctx)?;
     if args.left() > 1 {
-        return Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'reset'. Try CLUSTER HELP.",
-        ));
+        return Err(syntax_of(args));
     }
     let hard = args.word("hard");
     if !hard && args.left() > 0 && !args.word("soft") {

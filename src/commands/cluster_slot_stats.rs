@@ -23,9 +23,7 @@ pub(crate) fn slot_stats(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply
         return Ok(());
     }
     if !args.word("orderby") {
-        return Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'slot-stats'. Try CLUSTER HELP.",
-        ));
+        return Err(syntax_of(args));
     }
     if !args.word("key-count") {
         return Err(Error::new("ERR Unrecognized sort metric for ORDERBY."));
@@ -41,6 +39,12 @@ pub(crate) fn slot_stats(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply
     stats.truncate(limit);
     reply(&stats, out);
     Ok(())
+}
+
+/// The error of arguments that fit no form, with the subcommand as it was sent.
+pub(crate) fn syntax_of(args: &Args<'_>) -> Error {
+    let sub = error::clip(args.argv().get(1).copied().unwrap_or_default(), 128);
+    Error::text(format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try CLUSTER HELP."))
 }
 
 /// LIMIT, and whether the smallest come first.

@@ -56,7 +56,7 @@ impl Server {
         let dir = TempDir::with_prefix("peregrine-test-").unwrap();
         // A port that was free a moment ago may be taken a moment later: try a few.
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let mut child = spawn(bin, port, dir.path(), args);
             if wait_ready(&mut child, port) {
                 return Server { child, port, dir, name };
@@ -98,6 +98,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A port that nobody listens on, with room above it for the bus of a cluster.
+fn free_port() -> u16 {
+    let ports =
+        std::iter::repeat_with(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    ports.take(100).find(|port| *port < 55_536).expect("a free port below 55536")
 }
 
 fn spawn(bin: &Path, port: u16, dir: &Path, args: &[&str]) -> Child {
