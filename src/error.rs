@@ -169,6 +169,8 @@ texts! {
     EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
     /// A write over `maxmemory` that eviction could not make room for.
     OOM = "OOM command not allowed when used memory > 'maxmemory'.";
+    /// WAITAOF for a file that there is not.
+    NO_AOF_TO_WAIT_FOR = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
     /// A write while fewer than `min-replicas-to-write` replicas follow.
     NO_REPLICAS = "NOREPLICAS Not enough good replicas to write.";
     /// A client's write on a replica.

@@ -212,7 +212,12 @@ fn set_expiry(ctx: &mut Ctx<'_>, args: &mut Args<'_>, unit: Unit, name: &str, ou
         let at = u64::try_from(at).unwrap_or(0);
         ctx.set_expiry(&key, Some(at));
         ctx.changed(&key, event::GENERIC, "expire");
-        ctx.propagate_as(&[b"PEXPIREAT", key.name, at.to_string().as_bytes()]);
+        if unit != Unit::UnixMillis {
+            let at = at.to_string();
+            let mut argv = args.argv().to_vec();
+            (argv[0], argv[2]) = (b"PEXPIREAT", at.as_bytes());
+            ctx.propagate_as(&argv);
+        }
     }
     out.flag(true);
     Ok(())

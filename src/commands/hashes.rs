@@ -240,7 +240,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     ctx.create::<Hash>(&key)?.set(field, &text, true, &limits, seed);
     ctx.changed(&key, event::HASH, "hincrbyfloat");
     // Replayed as its result, since other machines may round differently.
-    ctx.propagate_as(&[b"HSET", key.name, field, &text]);
+    ctx.propagate_as(&[b"HSETEX", key.name, b"KEEPTTL", b"FIELDS", b"1", field, &text]);
     out.bulk(&text);
     Ok(())
 }

@@ -144,14 +144,14 @@ fn sunsubscribe(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
 
 fn publish(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let (channel, payload) = (args.next()?, args.next()?);
-    ctx.tell_replicas(&[b"PUBLISH", channel, payload]);
+    ctx.tell_replicas(args.argv());
     out.len(ctx.publish(false, channel, payload));
     Ok(())
 }
 
 fn spublish(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let (channel, payload) = (args.next()?, args.next()?);
-    ctx.tell_replicas(&[b"SPUBLISH", channel, payload]);
+    ctx.tell_replicas(args.argv());
     out.len(ctx.publish(true, channel, payload));
     Ok(())
 }

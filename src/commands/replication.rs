@@ -157,9 +157,7 @@ fn waitaof(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     let replicas = args.int_in(0, i64::MAX, positive)?;
     let timeout = millis(ctx, args)?;
     if local > 0 && ctx.core.persist.aof.state() == aof::State::Off {
-        return Err(Error::new(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+        return Err(error::NO_AOF_TO_WAIT_FOR);
     }
     let goal = goal(ctx, local > 0, replicas, true);
     ctx.wait_acknowledged(goal, timeout, out);

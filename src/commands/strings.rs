@@ -280,10 +280,17 @@ fn set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
         return Ok(());
     }
     let options = options(args, true)?;
-    set_with(ctx, &key, value, &options, out)
+    set_with(ctx, &key, value, &options, args.argv(), out)
 }
 
-fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out: &mut Reply<'_>) -> Result {
+fn set_with(
+    ctx: &mut Ctx<'_>,
+    key: &Key<'_>,
+    value: &[u8],
+    o: &Options<'_>,
+    argv: &[&[u8]],
+    out: &mut Reply<'_>,
+) -> Result {
     let expiry = o.asked.expiry(ctx, "set")?.unwrap_or(Expiry::Clear);
     let existed = if o.get {
         let old = ctx.string(key)?;
@@ -305,10 +312,23 @@ fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out
         }
         return Ok(());
     }
-    store(ctx, key, value, expiry);
-    if o.compare.is_some() && expiry == Expiry::Clear {
+    put(ctx, key, value, expiry);
+    match o.asked {
         // Whoever reads the log need not know how to compare.
-        ctx.propagate_as(&[b"SET", key.name, value]);
+        _ if o.compare.is_some() => match expiry {
+            Expiry::Clear => ctx.propagate_as(&[b"SET", key.name, value]),
+            Expiry::Keep => ctx.propagate_as(&[b"SET", key.name, value, b"KEEPTTL"]),
+            Expiry::At(_) => log_absolute(ctx, key, value, expiry),
+        },
+        // The time is absolute as it was given.
+        Asked::Time(Unit::UnixMillis, _) => {}
+        Asked::Time(..) => log_absolute(ctx, key, value, expiry),
+        _ if o.get => {
+            let is_get = |(i, arg): &(usize, &&[u8])| *i > 2 && arg.eq_ignore_ascii_case(b"get");
+            let plain = argv.iter().enumerate().filter(|arg| !is_get(arg)).map(|(_, arg)| *arg);
+            ctx.propagate_as(&plain.collect::<Vec<_>>());
+        }
+        _ => {}
     }
     if !o.get {
         out.ok();
@@ -318,18 +338,27 @@ fn set_with(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], o: &Options<'_>, out
 
 /// Sets a string with its events and what the log gets: an absolute time, as Redis does even when it is over already.
 pub(super) fn store(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) {
-    if let Expiry::At(at) = expiry {
-        // A time that is over already makes a key that nobody will see, as in Redis.
-        ctx.set_string(key, value, expiry);
-        ctx.changed(key, event::STRING, "set");
-        ctx.notify(key, event::GENERIC, "expire");
-        ctx.propagate_as(&[b"SET", key.name, value, b"PXAT", at.to_string().as_bytes()]);
-        return;
+    put(ctx, key, value, expiry);
+    match expiry {
+        Expiry::At(_) => log_absolute(ctx, key, value, expiry),
+        Expiry::Keep => ctx.propagate_as(&[b"SET", key.name, value, b"KEEPTTL"]),
+        Expiry::Clear => {}
     }
+}
+
+/// Sets a string with its events. A time that is over already makes a key that nobody will see, as in Redis.
+fn put(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) {
     ctx.set_string(key, value, expiry);
     ctx.changed(key, event::STRING, "set");
-    if expiry == Expiry::Keep {
-        ctx.propagate_as(&[b"SET", key.name, value, b"KEEPTTL"]);
+    if let Expiry::At(_) = expiry {
+        ctx.notify(key, event::GENERIC, "expire");
+    }
+}
+
+/// The log gets an absolute time.
+fn log_absolute(ctx: &mut Ctx<'_>, key: &Key<'_>, value: &[u8], expiry: Expiry) {
+    if let Expiry::At(at) = expiry {
+        ctx.propagate_as(&[b"SET", key.name, value, b"PXAT", at.to_string().as_bytes()]);
     }
 }
 
@@ -356,7 +385,8 @@ fn psetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 fn set_for(ctx: &mut Ctx<'_>, args: &mut Args<'_>, unit: Unit, name: &str, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let at = expire::deadline(ctx, args.next()?, unit, name)?;
-    store(ctx, &key, args.next()?, Expiry::At(at));
+    let value = args.next()?;
+    store(ctx, &key, value, Expiry::At(at));
     out.ok();
     Ok(())
 }

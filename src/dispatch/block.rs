@@ -16,7 +16,7 @@ use crate::dispatch::gate::Request;
 use crate::dispatch::permit;
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::keyspace::Locked;
 use crate::keyspace::claim::Claim;
 use crate::keyspace::waiter::Waiter;
@@ -163,13 +163,18 @@ pub fn answer_acks(core: &Core) {
         return;
     }
     waits.retain(|wait| !wait.waiter.claim.is_answered());
-    let met = |wait: &AckWait| wait.goal.is_met(core.site());
+    let met = |wait: &AckWait| wait.goal.is_met(core.site()) || wait.goal.is_vain(core.site());
     let ready: Vec<AckWait> = waits.iter().filter(|wait| met(wait)).cloned().collect();
     waits.retain(|wait| !ready.iter().any(|r| Arc::ptr_eq(&r.waiter, &wait.waiter)));
     drop(waits);
     for AckWait { waiter, goal } in ready {
         let mut reply = Vec::new();
-        OnTimeout::Acknowledged(goal).write(core, &mut Reply::new(&mut reply, waiter.proto));
+        let mut out = Reply::new(&mut reply, waiter.proto);
+        if goal.is_vain(core.site()) {
+            out.error(&error::NO_AOF_TO_WAIT_FOR);
+        } else {
+            OnTimeout::Acknowledged(goal).write(core, &mut out);
+        }
         answer(core, &waiter, reply);
     }
 }

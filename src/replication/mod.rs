@@ -176,6 +176,11 @@ impl Goal {
         )
     }
 
+    /// True when the append-only file that is waited for has been turned off.
+    pub fn is_vain(&self, site: Site<'_>) -> bool {
+        self.local && site.world.persist.aof.state() == State::Off
+    }
+
     /// True when there is nothing more to wait for.
     pub fn is_met(&self, site: Site<'_>) -> bool {
         let (here, replicas) = self.reached(site);

@@ -1,0 +1,276 @@
+//! Do primaries and replicas hold the same data, whoever is which? Peregrine replicates from and to a real Redis 8.2.3
+//! and itself, under load, while links are cut.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use support::resp::Value;
+use support::rng::Rng;
+use support::server::Server;
+
+const ARGS: &[&str] =
+    &["--enable-debug-command", "yes", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
+
+fn peregrine() -> Server {
+    Server::peregrine(ARGS)
+}
+
+fn oracle() -> Server {
+    Server::oracle(ARGS)
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Bulk(bytes) | Value::Simple(bytes) | Value::Error(bytes) => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn info(server: &Server, field: &str) -> String {
+    let all = text(&server.connect().cmd("INFO everything"));
+    let line = all.lines().find_map(|line| line.strip_prefix(&format!("{field}:")).map(str::to_owned));
+    line.unwrap_or_default()
+}
+
+fn follow(replica: &Server, primary: &Server) {
+    replica.connect().cmd(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+}
+
+fn is_up(replica: &Server) -> bool {
+    info(replica, "master_link_status") == "up"
+}
+
+fn digest(server: &Server) -> String {
+    text(&server.connect().cmd("DEBUG DIGEST"))
+}
+
+/// Waits until a replica has everything and compares the data.
+fn assert_same(primary: &Server, replica: &Server) {
+    wait_until("the replica is level", || {
+        is_up(replica) && info(primary, "master_repl_offset") == info(replica, "slave_repl_offset")
+    });
+    let (a, b) = (digest(primary), digest(replica));
+    assert!(a.len() == 40, "{a}");
+    assert_eq!(a, b, "{} and {}; the replica's log:\n{}", primary.name, replica.name, replica.log());
+}
+
+/// One write of many kinds.
+fn write(rng: &mut Rng, n: u64) -> Vec<String> {
+    let key = |rng: &mut Rng| format!("{}{}", ["s", "l", "h", "z", "x", "t"][rng.below(6)], rng.below(50));
+    let k = rng.below(50);
+    let line = match rng.below(16) {
+        0 => format!("SET s{k} {n}"),
+        1 => format!("SET s{k} {n} PX {}", 1 + rng.below(3000)),
+        2 => format!("INCRBYFLOAT f{k} 0.1"),
+        3 => format!("LPUSH l{k} {n} {}", n + 1),
+        4 => format!("RPOP l{k}"),
+        5 => format!("HSET h{k} f{} {n}", n % 20),
+        6 => format!("ZADD z{k} {n} m{}", n % 30),
+        7 => format!("ZPOPMIN z{k}"),
+        8 => format!("SADD t{k} {n} a b c"),
+        9 => format!("SPOP t{k} 2"),
+        10 => format!("XADD x{k} * f {n}"),
+        11 => format!("DEL {}", key(rng)),
+        12 => format!("EXPIRE {} 100", key(rng)),
+        13 => format!("EVAL redis.call('incr','c{k}');redis.call('lpush','l{k}',redis.call('time')[2]) 0"),
+        14 => format!("RENAME {0} {0}n", key(rng)),
+        _ => format!("APPEND s{k} {n}"),
+    };
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// Writes from several connections for as long as `run` takes.
+fn under_load(primary: &Server, run: impl FnOnce()) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..3)
+        .map(|id| {
+            let (stop, mut client) = (stop.clone(), primary.connect());
+            std::thread::spawn(move || {
+                let mut rng = Rng::new(id);
+                let mut n = id * 1_000_000;
+                while !stop.load(Ordering::Relaxed) {
+                    let unit = rng.below(4) == 0;
+                    let mut commands = Vec::new();
+                    if unit {
+                        commands.push(vec!["MULTI".to_owned()]);
+                    }
+                    for _ in 0..8 {
+                        n += 1;
+                        commands.push(write(&mut rng, n));
+                    }
+                    if unit {
+                        commands.push(vec!["SELECT".to_owned(), (n % 2).to_string()]);
+                        commands.push(vec!["EXEC".to_owned()]);
+                    }
+                    let bytes = |c: &Vec<String>| c.iter().map(|a| a.clone().into_bytes()).collect();
+                    client.pipeline(&commands.iter().map(bytes).collect::<Vec<_>>()).unwrap();
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            })
+        })
+        .collect();
+    run();
+    stop.store(true, Ordering::Relaxed);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+}
+
+fn pause() {
+    std::thread::sleep(Duration::from_millis(700));
+}
+
+#[test]
+fn peregrine_follows_redis_through_cut_links_and_others_follow_it() {
+    let (primary, middle, leaf, redis_leaf) = (oracle(), peregrine(), peregrine(), oracle());
+    under_load(&primary, || {
+        pause();
+        follow(&middle, &primary);
+        wait_until("the first link is up", || is_up(&middle));
+        follow(&leaf, &middle);
+        follow(&redis_leaf, &middle);
+        wait_until("all links are up", || is_up(&leaf) && is_up(&redis_leaf));
+        for server in [&middle, &leaf, &middle, &redis_leaf] {
+            server.connect().cmd("CLIENT KILL TYPE master");
+            pause();
+        }
+    });
+    for replica in [&middle, &leaf, &redis_leaf] {
+        assert_same(&primary, replica);
+    }
+    // What was missed came from the backlog.
+    assert_eq!(info(&primary, "sync_full"), "1");
+    assert_eq!(info(&middle, "sync_full"), "2");
+    assert!(info(&primary, "sync_partial_ok").parse::<u32>().unwrap() >= 2);
+}
+
+#[test]
+fn redis_and_peregrine_follow_peregrine_through_cut_links() {
+    let (primary, redis, own) = (peregrine(), oracle(), peregrine());
+    under_load(&primary, || {
+        pause();
+        follow(&redis, &primary);
+        follow(&own, &primary);
+        wait_until("the links are up", || is_up(&redis) && is_up(&own));
+        for _ in 0..3 {
+            primary.connect().cmd("CLIENT KILL TYPE replica");
+            pause();
+        }
+    });
+    assert_same(&primary, &redis);
+    assert_same(&primary, &own);
+    assert_eq!(info(&primary, "sync_full"), "2");
+}
+
+#[test]
+fn a_promoted_replica_goes_on_with_the_history() {
+    let (first, second, third) = (peregrine(), peregrine(), oracle());
+    follow(&second, &first);
+    follow(&third, &first);
+    wait_until("the links are up", || is_up(&second) && is_up(&third));
+    first.connect().cmd("SET k 1");
+    assert_same(&first, &second);
+    assert_same(&first, &third);
+    second.connect().cmd("REPLICAOF NO ONE");
+    second.connect().cmd("SET k 2");
+    follow(&third, &second);
+    follow(&first, &second);
+    wait_until("the links are up again", || is_up(&first) && is_up(&third));
+    assert_same(&second, &third);
+    assert_same(&second, &first);
+    assert_eq!((info(&second, "sync_full"), info(&second, "sync_partial_ok")), ("0".into(), "2".into()));
+    assert_eq!(text(&first.connect().cmd("GET k")), "2");
+}
+
+#[test]
+fn wait_counts_real_acknowledgements() {
+    let (primary, replica) = (peregrine(), peregrine());
+    follow(&replica, &primary);
+    wait_until("the link is up", || is_up(&replica));
+    let mut client = primary.connect();
+    client.cmd("SET k 1");
+    assert_eq!(client.cmd("WAIT 1 10000"), Value::Int(1));
+    assert_eq!(text(&replica.connect().cmd("GET k")), "1");
+    assert_eq!(client.cmd("WAIT 2 100"), Value::Int(1));
+    primary.connect().cmd("CONFIG SET min-replicas-to-write 2");
+    assert!(text(&client.cmd("SET k 2")).starts_with("NOREPLICAS"));
+}
+
+#[test]
+fn a_replica_takes_no_writes_and_hides_what_has_expired() {
+    let (primary, replica) = (oracle(), peregrine());
+    follow(&replica, &primary);
+    wait_until("the link is up", || is_up(&replica));
+    let mut client = replica.connect();
+    assert!(text(&client.cmd("SET k 1")).starts_with("READONLY"));
+    primary.connect().cmd("DEBUG SET-ACTIVE-EXPIRE 0");
+    primary.connect().cmd("SET k 1 PX 50");
+    wait_until("the key has come", || client.cmd("DBSIZE") == Value::Int(1));
+    std::thread::sleep(Duration::from_millis(80));
+    for (command, reply) in
+        [("EXISTS k", Value::Int(0)), ("TTL k", Value::Int(-2)), ("DBSIZE", Value::Int(1))]
+    {
+        assert_eq!(client.cmd(command), reply, "{command}");
+    }
+    // The primary finds it, and says so.
+    primary.connect().cmd("GET k");
+    wait_until("the key is gone", || client.cmd("DBSIZE") == Value::Int(0));
+    client.cmd("CONFIG SET replica-serve-stale-data no");
+    drop(primary);
+    wait_until("the link is down", || !is_up(&replica));
+    assert!(text(&client.cmd("GET k")).starts_with("MASTERDOWN"));
+}
+
+/// A primary that sends a snapshot with a wrong byte.
+fn damaged_primary() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let Ok(mut socket) = socket else { return };
+            let mut seen = Vec::new();
+            let mut chunk = [0; 1024];
+            while let Ok(n) = socket.read(&mut chunk) {
+                if n == 0 {
+                    break;
+                }
+                seen.extend_from_slice(&chunk[..n]);
+                let reply: &[u8] = if seen.windows(5).any(|w| w == b"PSYNC") {
+                    b"+FULLRESYNC 0123456789012345678901234567890123456789 0\r\n$29\r\nREDIS0011\xfe\x00\x00\x01k\x01v\xff01234567AAAA"
+                } else if seen.starts_with(b"*1\r\n$4\r\nPING") {
+                    b"+PONG\r\n"
+                } else {
+                    b"+OK\r\n"
+                };
+                seen.clear();
+                if socket.write_all(reply).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_damaged_snapshot_does_not_cost_the_replica_its_data() {
+    let replica = peregrine();
+    replica.connect().cmd("SET precious 1");
+    replica.connect().cmd(&format!("REPLICAOF 127.0.0.1 {}", damaged_primary()));
+    wait_until("the snapshot has been refused", || replica.log().contains("Failed trying to load"));
+    assert_eq!(text(&replica.connect().cmd("GET precious")), "1");
+}
