@@ -205,6 +205,8 @@ fn follow_once(
     epoch: u64,
 ) -> io::Result<()> {
     let link = &site.replication.link;
+    // A server that stands still (DEBUG SLEEP, a long script) does not reconnect meanwhile.
+    drop(site.world.keyspace.lock_one(0));
     link.note(epoch, |status| {
         status.state = State::Connecting;
         status.tries.iter_mut().for_each(|n| *n += 1);
