@@ -79,7 +79,7 @@ impl Error {
     }
 }
 
-/// The first `max` bytes of what a client sent, fit to be quoted in a text.
+/// The first `max` bytes of what a client sent, fit to be quoted in a text. For Redis a text ends at a zero byte.
 pub fn clip(bytes: &[u8], max: usize) -> String {
     let end = bytes.len().min(max);
     quote(bytes.get(..end).unwrap_or(bytes))
@@ -219,5 +219,7 @@ mod tests {
         let e = Error::unknown_command(&[b"foo", b"a", b"b"]);
         assert_eq!(e.as_str(), "ERR unknown command 'foo', with args beginning with: 'a' 'b' ");
         assert_eq!(e.code(), "ERR");
+        let e = Error::unknown_command(&[b"a\0b", b"\0"]);
+        assert_eq!(e.as_str(), "ERR unknown command 'a', with args beginning with: '' ");
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use crate::client::Client;
+use crate::client::registry::KILLED;
 use crate::commands::prelude::*;
 use crate::commands::{info_keyspace, info_memory, info_stats};
 use crate::config::REDIS_VERSION;
@@ -156,7 +158,12 @@ fn listeners(config: &crate::config::Config, text: &mut String) -> std::fmt::Res
 
 fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     let clients = &ctx.core.clients;
-    let all = clients.all();
+    let mut all = clients.all();
+    // Who is being closed is gone already, as far as others are concerned.
+    all.retain(|c| !c.has(KILLED));
+    let most = |held: fn(&Client) -> usize| all.iter().map(|c| held(c)).max().unwrap_or(0);
+    let input = most(|c| c.arguments.load(Ordering::Relaxed) + c.query[0].load(Ordering::Relaxed));
+    let output = most(|c| c.output.load(Ordering::Relaxed));
     let subscribed = all.iter().filter(|c| c.subs.iter().any(|n| n.load(Ordering::Relaxed) > 0)).count();
     let watching = all.iter().filter(|c| c.watching.load(Ordering::Relaxed) > 0).count();
     let (mut keys, mut gone, mut watched) = (0, 0, 0);
@@ -173,8 +180,8 @@ fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "connected_clients": all.len(),
         "cluster_connections": 0,
         "maxclients": ctx.config().maxclients,
-        "client_recent_max_input_buffer": 0,
-        "client_recent_max_output_buffer": 0,
+        "client_recent_max_input_buffer": input,
+        "client_recent_max_output_buffer": output,
         "blocked_clients": clients.blocked.load(Ordering::Relaxed) + clients.postponed.load(Ordering::Relaxed),
         "tracking_clients": clients.tracking.clients.load(Ordering::Relaxed),
         "pubsub_clients": subscribed,

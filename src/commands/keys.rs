@@ -404,7 +404,7 @@ fn keys(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let mark = out.open();
     let mut n = 0;
     ctx.each_key(glob::slot(pattern), |slot| {
-        if all || glob::matches(pattern, slot.key(), false) {
+        if !out.is_in_vain() && (all || glob::matches(pattern, slot.key(), false)) {
             out.bulk(slot.key());
             n += 1;
         }

@@ -111,6 +111,10 @@ fn run_all(
     for (request, (entry, key)) in batch.requests.iter().zip(known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
         ran = Fed::All;
+        if entry.is_none() && speaks_http(argv) {
+            reject_attack(thread, conn, worker, state);
+            return (request.end, Fed::All);
+        }
         if !argv.is_empty() {
             let outcome = run_one(thread, conn, worker, state, argv, entry.map(|e| (e, key)));
             if outcome == Ran::Postponed {
@@ -223,6 +227,27 @@ enum Ran {
     Done,
     /// It must be run again when a pause is over.
     Postponed,
+}
+
+/// True for lines that web browsers send and no client of ours does: someone may have a browser attack the server.
+fn speaks_http(argv: &[&[u8]]) -> bool {
+    argv.first().is_some_and(|name| name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+}
+
+/// Closes the connection without another word, and tells the operator, but not all the time.
+fn reject_attack(thread: &Thread, conn: &Conn, worker: &Worker, state: &mut State) {
+    const MINUTE: u64 = 60_000;
+    let last = &thread.core.stats.attack_ms;
+    let before = last.load(Ordering::Relaxed);
+    if before == 0 || worker.mono_ms.saturating_sub(before) > MINUTE {
+        last.store(worker.mono_ms.max(1), Ordering::Relaxed);
+        tracing::warn!(
+            "Possible SECURITY ATTACK: {} sends POST or Host: as a browser does that is abused to reach this server. \
+             The connection is closed.",
+            conn.client.addr
+        );
+    }
+    state.killed = true;
 }
 
 fn rules<'r>(thread: &'r Thread, worker: &'r Worker) -> Rules<'r> {

@@ -191,6 +191,8 @@ pub struct Stats {
     pub eviction_micros: AtomicU64,
     /// Clients that were closed because their requests, and their replies, outgrew their buffers.
     pub overflows: [AtomicU64; 2],
+    /// When an attack was last reported: monotonic milliseconds, 0 for never.
+    pub attack_ms: AtomicU64,
     /// Clients closed because all together held too much.
     pub evicted_clients: AtomicU64,
     /// Bytes that were in use when the server had started, before it had any data.
@@ -213,6 +215,7 @@ impl Stats {
             aof_micros: AtomicU64::new(0),
             eviction_micros: AtomicU64::new(0),
             overflows: Default::default(),
+            attack_ms: AtomicU64::new(0),
             evicted_clients: AtomicU64::new(0),
             startup_bytes: AtomicU64::new(0),
             peak: Peak::default(),
