@@ -200,7 +200,7 @@ fn limits(ctx: &Ctx<'_>, u: &Usage, text: &mut String) -> std::fmt::Result {
         "rss_overhead_bytes": 0,
         "mem_fragmentation_ratio": format_args!("{:.2}", ratio(u.resident, u.used)),
         "mem_fragmentation_bytes": beyond,
-        "mem_not_counted_for_evict": 0,
+        "mem_not_counted_for_evict": crate::dispatch::evict::not_counted(ctx.core),
         "mem_replication_backlog": u.backlog,
         "mem_total_replication_buffers": u.backlog + u.replicas,
         "mem_replica_full_sync_buffer": 0,

@@ -120,10 +120,17 @@ impl Ctx<'_> {
             return Some(at);
         }
         // A replica that takes writes of its own removes what they meet.
-        if !self.core.replication.link.is_replica() || self.entry.row.is(WRITE) {
+        if !self.keeps_expired() || self.entry.row.is(WRITE) {
             self.expire_now(db, key);
         }
         None
+    }
+
+    /// True when what has expired is hidden and stays where it is: a replica leaves it to its primary, and while CLIENT
+    /// PAUSE holds writes back nothing changes.
+    fn keeps_expired(&self) -> bool {
+        let core = self.core;
+        core.replication.link.is_replica() || core.clients.pause.now(self.worker.mono_ms).is_some()
     }
 
     fn expire_now(&mut self, db: usize, key: &Key<'_>) {
@@ -174,8 +181,7 @@ impl Ctx<'_> {
             Some(View::Value(Value::Hash(hash))) => hash.next_expiry().is_some_and(|at| at <= now),
             _ => false,
         };
-        // A replica's fields are removed by its primary.
-        if !due || self.mode == Mode::Replay || self.core.replication.link.is_replica() {
+        if !due || self.mode == Mode::Replay || self.keeps_expired() {
             return;
         }
         self.written = true;
@@ -222,7 +228,7 @@ impl Ctx<'_> {
     /// held at once this way (SINTER, ZUNION).
     pub fn seen(&self, key: &Key<'_>) -> Option<View<'_, Value>> {
         let item = self.locks.held(key.shard)?.dbs.get(self.session.db)?.get(key)?;
-        let hidden = self.core.replication.link.is_replica()
+        let hidden = self.keeps_expired()
             && self.mode != Mode::Replay
             && item.expire().is_some_and(|at| at <= self.worker.now_ms);
         (!hidden).then(|| item.into_view())

@@ -12,6 +12,7 @@ use crate::dispatch::call;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
 use crate::dispatch::worker::Worker;
+use crate::keyspace::effects::Garbage;
 use crate::keyspace::evict::{self, Candidates, Moment};
 use crate::stats::latency::Event;
 
@@ -43,7 +44,7 @@ pub fn make_room(core: &Core, worker: &mut Worker) -> bool {
     let ignored = config.replica_ignore_maxmemory && core.replication.link.is_replica();
     let limit = if ignored { 0 } else { usize::try_from(config.maxmemory).unwrap_or(usize::MAX) };
     let mut outcome = Room::Enough;
-    if limit > 0 && used(core) > limit {
+    if limit > 0 && excess(core, limit) > 0 {
         outcome = match worker.config.maxmemory_policy {
             MaxmemoryPolicy::Noeviction => Room::None,
             policy => evict(core, worker, policy, limit),
@@ -62,6 +63,20 @@ pub fn make_room(core: &Core, worker: &mut Worker) -> bool {
 /// Allocated bytes without those that are already on their way to be freed.
 fn used(core: &Core) -> usize {
     crate::ALLOCATOR.used().saturating_sub(core.reaper.pending_bytes())
+}
+
+/// Allocated bytes that count for nothing: what waits for replicas beyond the backlog, and for the append-only file.
+/// Evicting adds to both.
+pub fn not_counted(core: &Core) -> usize {
+    let waiting = core.replication.all().iter().map(|replica| replica.feed.waiting()).max().unwrap_or(0);
+    let streamed = waiting.saturating_sub(core.config.load().repl_backlog_size);
+    usize::try_from(streamed).unwrap_or(usize::MAX).saturating_add(core.log.waiting())
+}
+
+/// Bytes over the limit.
+fn excess(core: &Core, limit: usize) -> usize {
+    let over = used(core).saturating_sub(limit);
+    if over == 0 { 0 } else { over.saturating_sub(not_counted(core)) }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +103,16 @@ fn evict(core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, limit: usize
     let patience = patience(worker.config.maxmemory_eviction_tenacity);
     let mut evictor = worker.evictor.take().unwrap_or_else(|| Box::new(Evictor::new()));
     evictor.candidates.begin(policy);
-    let mut evicted = 0;
+    // No more than what is too much now: telling clients of evictions takes memory too, and must not cause more of
+    // them.
+    let wanted = excess(core, limit);
+    let (mut evicted, mut freed) = (0, 0);
     let outcome = loop {
-        if used(core) <= limit {
+        if freed >= wanted || excess(core, limit) == 0 {
             break Room::Enough;
         }
-        if !evictor.evict_one(core, worker, policy) {
-            break Room::None;
-        }
+        let Some(bytes) = evictor.evict_one(core, worker, policy) else { break Room::None };
+        freed += bytes;
         evicted += 1;
         if evicted % ROUND == 0 && core.clock.monotonic_us().saturating_sub(began) > patience {
             break Room::Later;
@@ -116,12 +133,13 @@ fn evict(core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, limit: usize
 }
 
 impl Evictor {
-    /// Evicts one key; false when there is none that the policy allows.
-    fn evict_one(&mut self, core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy) -> bool {
+    /// Evicts one key, and returns about how many bytes that gives back; `None` when there is no key that the policy
+    /// allows.
+    fn evict_one(&mut self, core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy) -> Option<usize> {
         let volatile = evict::only_volatile(policy);
         loop {
             if self.sample(core, worker, policy, volatile) == 0 {
-                return false;
+                return None;
             }
             // Candidates of earlier rounds may be gone by now.
             while let Some(candidate) = self.candidates.best() {
@@ -129,9 +147,10 @@ impl Evictor {
                 let mut ctx =
                     Ctx::new(core, &mut *worker, &mut self.session, locks, core.table.entry(0), None);
                 let gone = ctx.evict(candidate.db, &candidate.name, volatile);
+                let bytes = ctx.fx.garbage.iter().map(Garbage::memory).sum();
                 block::settle(&mut ctx);
                 if gone {
-                    return true;
+                    return Some(bytes);
                 }
             }
         }

@@ -96,6 +96,10 @@ fn changed() -> io::Error {
 }
 
 impl Follow for Follower<'_> {
+    fn is_paused(&self) -> bool {
+        self.core.clients.pause.now(self.core.clock.monotonic_us() / 1000).is_some()
+    }
+
     fn apply(&mut self, argv: &[&[u8]], raw: &[u8], epoch: u64) -> io::Result<()> {
         self.worker.tick(self.core);
         let is = |word: &[u8]| argv.first().is_some_and(|name| name.eq_ignore_ascii_case(word));

@@ -198,6 +198,11 @@ fn promises_no_writes(core: &Core, entry: &Entry, argv: &[&[u8]]) -> bool {
     let flags = match entry.name.as_str() {
         "eval" => script_flags(script).ok().map(|(flags, _)| flags),
         "evalsha" => parse_sha(script).and_then(|sha| core.scripts.cache.get(&sha)).map(|s| s.flags),
+        "fcall" => core
+            .scripts
+            .libraries
+            .find(script)
+            .and_then(|(library, at)| Some(library.functions.get(at)?.flags)),
         _ => None,
     };
     flags.is_some_and(|flags| flags.has(Flags::NO_WRITES))

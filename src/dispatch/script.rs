@@ -10,7 +10,7 @@ use crate::dispatch::ctx::{Ctx, Mode};
 use crate::dispatch::gate::Request;
 use crate::dispatch::permit;
 use crate::dispatch::route;
-use crate::dispatch::spec::{DENYOOM, NOSCRIPT, READONLY, WRITE};
+use crate::dispatch::spec::{DENYOOM, MAY_REPLICATE, NOSCRIPT, READONLY, WRITE};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
@@ -216,7 +216,7 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
             let why = permit::reason(refusal, &session.login.user, entry, argv, false);
             Error::text(format!("ERR ACL failure in script: {why}"))
         })?;
-        if self.read_only && row.is(WRITE) {
+        if self.read_only && row.flags & (WRITE | MAY_REPLICATE) != 0 {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
         }
         let config = &self.ctx.worker.config;

@@ -98,6 +98,8 @@ impl Rules<'_> {
         client.query[0].store(state.input.len() - arguments, Ordering::Relaxed);
         client.query[1].store(input - state.input.len(), Ordering::Relaxed);
         let memory = CONNECTION + state.output.capacity() + input + session.names_bytes + queued;
+        let streamed = state.waiting() - (state.output.len() - state.sent);
+        let memory = memory.saturating_add(streamed);
         let exempt =
             client.has(NO_EVICT) || matches!(client.kind(), ClientType::Replica | ClientType::Master);
         let counted = if exempt || state.killed { 0 } else { memory };

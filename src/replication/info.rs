@@ -60,7 +60,7 @@ fn primary(site: Site<'_>, link: &Status, now_ms: u64, line: &mut impl FnMut(&st
     let heard = link.heard_ms.filter(|_| up).map_or(-1, |at| seconds(at) as i64);
     line("master_last_io_seconds_ago", heard.to_string());
     line("master_sync_in_progress", u8::from(syncing).to_string());
-    line("slave_read_repl_offset", offset.to_string());
+    line("slave_read_repl_offset", (offset + link.unapplied).to_string());
     line("slave_repl_offset", offset.to_string());
     if syncing {
         let (total, read) = link.snapshot;

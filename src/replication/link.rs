@@ -12,7 +12,7 @@
 //! received and read to its end.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -74,6 +74,8 @@ pub struct Status {
     pub heard_ms: Option<u64>,
     /// Bytes of the snapshot that comes: all (-1 when that is not known), and those received.
     pub snapshot: (i64, u64),
+    /// Bytes of the stream that have been received and not applied.
+    pub unapplied: u64,
     /// Since when the link has been up, or down.
     pub since_ms: u64,
     /// Tries since the link was last up, and since the server started.
@@ -159,6 +161,9 @@ pub trait Follow {
     /// # Errors
     /// When the server's part has changed.
     fn apply(&mut self, argv: &[&[u8]], raw: &[u8], epoch: u64) -> io::Result<()>;
+
+    /// True while nothing is to be applied (CLIENT PAUSE).
+    fn is_paused(&self) -> bool;
 
     /// Puts a snapshot in the place of the data.
     ///
@@ -254,6 +259,22 @@ struct Wire<'s> {
     samples: std::collections::VecDeque<crate::log::Ends>,
 }
 
+/// Connects to an address, from `source` if it is not empty.
+fn dial(address: SocketAddr, source: &str, patience: Duration) -> io::Result<TcpStream> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    if source.is_empty() {
+        return TcpStream::connect_timeout(&address, patience);
+    }
+    let mut from = (source, 0).to_socket_addrs()?;
+    let from = from.find(|from| from.is_ipv4() == address.is_ipv4());
+    let from = from.ok_or_else(|| io::Error::other(format!("bind-source-addr '{source}' has no address")))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&address.into(), patience)?;
+    Ok(socket.into())
+}
+
 fn refused(what: &str, reply: &str) -> io::Error {
     io::Error::other(format!("{what} from MASTER: {reply}"))
 }
@@ -263,7 +284,7 @@ impl<'s> Wire<'s> {
         let patience = Duration::from_secs(site.world.config.load().repl_timeout.into());
         let mut last = io::Error::other("the name has no address");
         for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, patience) {
+            match dial(address, &site.world.config.load().bind_source_addr, patience) {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;
                     socket.set_read_timeout(Some(BEAT))?;
@@ -524,10 +545,14 @@ impl<'s> Wire<'s> {
         let mut parser = Parser::new();
         let mut last_ack = 0;
         loop {
-            let buf = std::mem::take(&mut self.buf);
-            let used = self.apply(&mut parser, &buf, follow)?;
-            self.buf = buf;
-            self.buf.drain(..used);
+            if !follow.is_paused() {
+                let buf = std::mem::take(&mut self.buf);
+                let used = self.apply(&mut parser, &buf, follow)?;
+                self.buf = buf;
+                self.buf.drain(..used);
+            }
+            let unapplied = self.buf.len() as u64;
+            self.site.replication.link.note(self.epoch, |status| status.unapplied = unapplied);
             if self.now().saturating_sub(last_ack) >= SECOND {
                 last_ack = self.now();
                 self.acknowledge()?;
