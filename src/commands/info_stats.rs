@@ -136,10 +136,12 @@ pub(super) fn debug(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     let most = |of: fn(&crate::stats::Turns) -> &Counter| {
         s.threads.iter().map(|t| of(&t.turns).get()).max().unwrap_or(0)
     };
+    // Behind the I/O threads comes the one that works in the background.
+    let cron = s.threads.get(ctx.core.clients.threads());
     let lua = s.sum(|t| &t.lua_bytes[0]) + s.sum(|t| &t.lua_bytes[1]);
     lines!(text,
         "eventloop_duration_aof_sum": s.aof_micros.load(Ordering::Relaxed),
-        "eventloop_duration_cron_sum": s.threads.last().map_or(0, |background| background.turns.micros.get()),
+        "eventloop_duration_cron_sum": cron.map_or(0, |background| background.turns.micros.get()),
         "eventloop_duration_max": most(|t| &t.longest),
         "eventloop_cmd_per_cycle_max": most(|t| &t.most_commands),
         "allocator_allocated_lua": lua,

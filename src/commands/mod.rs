@@ -32,6 +32,7 @@ pub mod lists;
 pub mod lists_blocking;
 pub mod lolwut;
 pub mod memory;
+pub mod migrate;
 pub mod object;
 pub mod persistence;
 pub mod pubsub;
@@ -79,6 +80,7 @@ pub const FAMILIES: &[&[Command]] = &[
     lists_blocking::COMMANDS,
     lolwut::COMMANDS,
     memory::COMMANDS,
+    migrate::COMMANDS,
     object::COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
