@@ -154,6 +154,7 @@ impl Server {
             load.await?;
         }
         tracing::info!("Ready to accept connections tcp");
+        daemon::tell_supervisor(&self.core.config.load(), "READY=1\nSTATUS=Ready to accept connections");
         self.wait_for_the_end().await?;
         tracing::info!("Peregrine is now ready to exit, bye bye...");
         Ok(())

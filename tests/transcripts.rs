@@ -40,8 +40,9 @@ macro_rules! transcripts {
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting functions acl introspection cluster connection protocol;
-    not yet: migrate
+    blocking scripting functions acl introspection cluster connection protocol
+    migrate;
+    not yet:
 }
 
 #[test]

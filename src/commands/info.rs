@@ -108,6 +108,7 @@ fn server(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     let config = ctx.config();
     let shown = |path: std::io::Result<std::path::PathBuf>| path.unwrap_or_default().display().to_string();
     let file = core.config_file.as_ref().map_or_else(String::new, |path| shown(std::path::absolute(path)));
+    let supervised = core.outside.is_supervised(config);
     let system = rustix::system::uname();
     let word = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
     lines!(text,
@@ -124,7 +125,7 @@ fn server(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "atomicvar_api": "rust",
         "gcc_version": "0.0.0",
         "process_id": std::process::id(),
-        "process_supervised": "no",
+        "process_supervised": if supervised { "systemd" } else { "no" },
         "run_id": core.run_id,
         "tcp_port": if config.port > 0 { config.port } else { config.tls_port },
         "server_time_usec": core.clock.now_us(),

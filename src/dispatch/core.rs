@@ -31,6 +31,9 @@ pub trait Outside: Send + Sync {
     /// # Errors
     /// Why not, for the client; nothing has changed then.
     fn apply(&self, setting: &str, old: &Config, new: &Config) -> Result<(), &'static str>;
+
+    /// True when a supervisor has started the server and is told how it is doing.
+    fn is_supervised(&self, config: &Config) -> bool;
 }
 
 /// The shared parts of a server. Everything in it is safe to use from any thread.

@@ -2,11 +2,16 @@
 //!
 //! There is no fork: the process starts itself once more, without a terminal, and ends.
 
+use std::ffi::OsString;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::config::Config;
+use crate::config::choices::Supervised;
 
 /// Tells the process that it is the one that stays.
 const MARK: &str = "PEREGRINE_DAEMON";
@@ -18,7 +23,8 @@ const USUAL: &str = "/var/run/redis.pid";
 /// # Errors
 /// When it cannot be started.
 pub fn leave_terminal(config: &Config) -> io::Result<bool> {
-    if !config.daemonize {
+    // A supervisor wants the process that it has started.
+    if !config.daemonize || supervisor(config).is_some() {
         return Ok(false);
     }
     if std::env::var_os(MARK).is_some() {
@@ -30,6 +36,24 @@ pub fn leave_terminal(config: &Config) -> io::Result<bool> {
     own.args(std::env::args_os().skip(1)).env(MARK, "1");
     own.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     Ok(true)
+}
+
+/// The address of the supervisor that is to be told, if there is one: that of systemd.
+pub fn supervisor(config: &Config) -> Option<OsString> {
+    let wanted = matches!(config.supervised, Supervised::Systemd | Supervised::Auto);
+    std::env::var_os("NOTIFY_SOCKET").filter(|address| wanted && !address.is_empty())
+}
+
+/// Tells the supervisor how the server is doing, in the words of sd_notify(3): `READY=1`, `STOPPING=1`.
+pub fn tell_supervisor(config: &Config, what: &str) {
+    let Some(address) = supervisor(config) else { return };
+    let told = UnixDatagram::unbound().and_then(|socket| match address.as_bytes() {
+        [b'@', name @ ..] => socket.send_to_addr(what.as_bytes(), &SocketAddr::from_abstract_name(name)?),
+        _ => socket.send_to(what.as_bytes(), &address),
+    });
+    if let Err(error) = told {
+        tracing::warn!("The supervisor could not be told {what}: {error}");
+    }
 }
 
 /// A file with the number of the process, as long as this lives.

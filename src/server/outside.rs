@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::config::choices::OomScoreAdj;
 use crate::dispatch::core::Outside;
+use crate::server::daemon::supervisor;
 use crate::server::logging::Log;
 use crate::server::ports::Ports;
 use crate::server::title::Title;
@@ -65,6 +66,10 @@ fn read_score() -> io::Result<i32> {
 }
 
 impl Outside for Reach {
+    fn is_supervised(&self, config: &Config) -> bool {
+        supervisor(config).is_some()
+    }
+
     fn apply(&self, setting: &str, old: &Config, new: &Config) -> Result<(), &'static str> {
         match setting {
             "loglevel" => self.log.set_level(new.loglevel),
