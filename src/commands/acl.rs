@@ -152,7 +152,7 @@ fn acl_setuser(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
             }
         })
     })?;
-    permit::ask_to_review(ctx, &affected);
+    permit::close_unwelcome(ctx, &affected);
     out.ok();
     Ok(())
 }
@@ -163,7 +163,7 @@ fn acl_deluser(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
         return Err(Error::new("ERR The 'default' user cannot be removed"));
     }
     let gone = ctx.core.acl.remove(names);
-    permit::ask_to_review(ctx, &gone);
+    permit::close_unwelcome(ctx, &gone);
     out.len(gone.len());
     Ok(())
 }
@@ -235,7 +235,7 @@ fn file(ctx: &Ctx<'_>) -> Result<String> {
 fn acl_load(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let loaded = ctx.core.acl.load(&file(ctx)?, all_channels(ctx));
     let affected = loaded.map_err(|why| Error::text(format!("ERR {why}")))?;
-    permit::ask_to_review(ctx, &affected);
+    permit::close_unwelcome(ctx, &affected);
     out.ok();
     Ok(())
 }

@@ -4,10 +4,14 @@
 //! Invariants: the keys that are judged are those of [`keys::extract`], the same that are locked. Who may do everything
 //! is known by one flag, and nothing is worked out for them.
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
 use crate::acl::log::{Context, Event, Reason};
 use crate::acl::{KeyUse, READ, Refusal, User, WRITE, Wanted};
 use crate::client::Session;
-use crate::client::registry::{Client, KILLED};
+use crate::client::message::Message;
+use crate::client::registry::Client;
 use crate::dispatch::client_line::{Moment, describe};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
@@ -17,6 +21,7 @@ use crate::dispatch::spec::{ACCESS, Channels, DELETE, INSERT, KeyAt, NO_AUTH, NO
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{Error, clip};
+use crate::pubsub::Space;
 
 /// Looks at a session's user again if users have changed. False when it has been deleted: the session is over.
 #[must_use]
@@ -163,18 +168,38 @@ pub fn may_read_all_keys(ctx: &Ctx<'_>, argv: &[&[u8]]) -> bool {
     user.is_unrestricted() || with_wanted(user, ctx.entry, argv, |wanted| user.may_read_all_keys(wanted))
 }
 
-/// Asks the connections of some users to look at themselves: see [`review`].
-pub fn ask_to_review(ctx: &mut Ctx<'_>, users: &[u64]) {
-    let default = ctx.core.acl.first_login().user.id;
+/// Closes the connections of users that are gone, or that may not hear any more what they have subscribed to.
+/// `users` are those that may be concerned.
+pub fn close_unwelcome(ctx: &mut Ctx<'_>, users: &[u64]) {
+    let core = ctx.core;
+    if users.is_empty() {
+        return;
+    }
+    let present: HashMap<u64, Arc<User>> = core.acl.all().into_iter().map(|user| (user.id, user)).collect();
+    let default = core.acl.first_login().user.id;
     let id = |client: &Client| client.labels.lock().user.as_ref().map_or(default, |user| user.id);
-    for client in ctx.core.clients.all() {
-        let mine = client.id == ctx.session.client.id;
-        if !mine && users.contains(&id(&client)) {
-            ctx.post(crate::client::message::Message::Review { to: client.id });
+    let mine = ctx.session.client.id;
+    let others = core.clients.all().into_iter().filter(|client| client.id != mine);
+    let concerned: Vec<_> = others.map(|c| (id(&c), c)).filter(|(id, _)| users.contains(id)).collect();
+    let mut unwelcome: HashSet<u64> = HashSet::new();
+    unwelcome.extend(concerned.iter().filter(|(id, _)| !present.contains_key(id)).map(|(_, c)| c.id));
+    core.pubsub.each(|space, name, client| {
+        let id = id(client);
+        let refuses = |user: &Arc<User>| !user.may_use_channel(name, space == Space::Pattern);
+        if client.id != mine && users.contains(&id) && present.get(&id).is_some_and(refuses) {
+            unwelcome.insert(client.id);
+        }
+    });
+    for (_, client) in concerned {
+        let to = client.id;
+        // Who subscribes at this very moment finds out by itself.
+        let message = if unwelcome.contains(&to) { Message::Kill { to } } else { Message::Review { to } };
+        if !matches!(message, Message::Kill { .. }) || client.kill() {
+            core.clients.post(message);
         }
     }
     // The one who asks reads the reply before it has to go.
-    if users.contains(&ctx.session.login.user.id) && !review(ctx.core, ctx.session) {
+    if users.contains(&ctx.session.login.user.id) && !review(core, ctx.session) {
         ctx.session.close = true;
     }
 }
@@ -182,14 +207,14 @@ pub fn ask_to_review(ctx: &mut Ctx<'_>, users: &[u64]) {
 /// False when a connection has to be closed: its user is gone, or may not hear what it has subscribed to.
 #[must_use]
 pub fn review(core: &Core, session: &mut Session) -> bool {
-    let stays = renew(core, session) && {
-        let user = &session.login.user;
-        session.patterns.iter().all(|name| user.may_use_channel(name, true))
-            && session.channels.iter().all(|name| user.may_use_channel(name, false))
-            && session.shard_channels.iter().all(|name| user.may_use_channel(name, false))
-    };
+    if !renew(core, session) {
+        return false;
+    }
+    let user = &session.login.user;
+    let stays = session.patterns.iter().all(|name| user.may_use_channel(name, true))
+        && session.channels.iter().all(|name| user.may_use_channel(name, false))
+        && session.shard_channels.iter().all(|name| user.may_use_channel(name, false));
     if !stays {
-        session.client.set(KILLED, true);
         dismiss(core, session);
     }
     stays

@@ -113,6 +113,15 @@ impl PubSub {
         meant.map(|(name, list)| (name.clone(), list.iter().map(|client| client.id).collect())).collect()
     }
 
+    /// Shows all subscriptions.
+    pub fn each(&self, mut see: impl FnMut(Space, &[u8], &Client)) {
+        for space in [Space::Channel, Space::Pattern, Space::Shard] {
+            for (name, list) in &*self.space(space).read() {
+                list.iter().for_each(|client| see(space, name, client));
+            }
+        }
+    }
+
     /// Number of subscribers of one name.
     pub fn count(&self, space: Space, name: &[u8]) -> usize {
         self.space(space).read().get(name).map_or(0, Vec::len)
