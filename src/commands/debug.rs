@@ -3,6 +3,7 @@
 use crate::commands::debug_server;
 use crate::commands::digest::Digest;
 use crate::commands::prelude::*;
+use crate::dispatch::follow;
 use crate::dispatch::script::install_libraries;
 use crate::ds::entry::View;
 use crate::persist::load;
@@ -61,7 +62,20 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("LOADAOF", "", (0, 0), "Loads the append-only file again.", loadaof),
     sub("SET-ACTIVE-EXPIRE", "<0|1>", (1, 1), "Whether expired keys are looked for.", set_active_expire),
     sub("STRINGMATCH-LEN", "<n> <pattern>", (2, 2), "Matches n letters with a pattern.", stringmatch_len),
-    sub("CHANGE-REPL-ID", "", (0, 0), "Does nothing.", accepted),
+    sub(
+        "CHANGE-REPL-ID",
+        "",
+        (0, 0),
+        "Begins a new history: no replica can go on where it was.",
+        change_repl_id,
+    ),
+    sub(
+        "REPLICATE",
+        "<command> [<arg> ...]",
+        (1, ANY),
+        "Sends replicas a command that is not run here.",
+        replicate,
+    ),
     sub("DICT-RESIZING", "<0|1>", (1, 1), "Does nothing: tables grow piece by piece.", accepted),
     sub("JMAP", "", (0, 0), "Does nothing.", accepted),
     sub("PAUSE-CRON", "<0|1>", (1, 1), "Stops periodic work.", pause_cron),
@@ -94,6 +108,19 @@ fn debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         Some(sub) => (sub.run)(ctx, args, out),
         None => Err(args.bad_subcommand()),
     }
+}
+
+fn change_repl_id(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let id = follow::history_id().map_err(|error| Error::text(format!("ERR {error}")))?;
+    ctx.core.log.new_history(id, false);
+    out.ok();
+    Ok(())
+}
+
+fn replicate(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    ctx.tell_replicas(args.take_rest());
+    out.ok();
+    Ok(())
 }
 
 /// Nothing to do here, and nothing to see.
@@ -136,7 +163,7 @@ fn object(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     let key = ctx.key(args.next()?);
     let (clock, by_use) = (ctx.worker.lru_clock(), ctx.config().maxmemory_policy.counts_uses());
     let compress = ctx.config().rdbcompression;
-    let slot = ctx.slot(&key).ok_or(error::NO_SUCH_KEY)?;
+    let slot = ctx.entry_as_it_is(&key).ok_or(error::NO_SUCH_KEY)?;
     let encoding = crate::commands::prelude::encoding(&slot);
     let length = Encoder::new(12, compress).dump(&slot.view()).len().saturating_sub(AROUND);
     let idle = if by_use { 0 } else { clock.wrapping_sub(slot.lru()) & 0xff_ffff };

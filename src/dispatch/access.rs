@@ -240,6 +240,11 @@ impl Ctx<'_> {
         Some(self.data(key).table.at(at))
     }
 
+    /// The whole entry of a key, even if its time is over (DEBUG).
+    pub fn entry_as_it_is(&mut self, key: &Key<'_>) -> Option<ItemRef<'_, Slot>> {
+        self.data(key).get(key)
+    }
+
     /// True when the key exists.
     pub fn exists(&mut self, key: &Key<'_>) -> bool {
         self.peek(key).is_some()

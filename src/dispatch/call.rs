@@ -144,6 +144,14 @@ pub struct Relay<'r> {
     pub epoch: u64,
 }
 
+/// What the primary could do cannot be done here: the data is not the same.
+fn tell_divergence(error: &str, name: &str) {
+    tracing::error!(
+        "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{name}'",
+        error.trim_end()
+    );
+}
+
 /// Runs a command that the primary has sent, and passes its bytes on under the same locks. False when the server is
 /// no replica of that primary any more.
 pub fn follow<'a>(
@@ -156,11 +164,10 @@ pub fn follow<'a>(
     let entry = core.table.resolve(argv).ok().filter(|entry| entry.row.admits(argv.len()));
     let Some(entry) = entry.filter(|entry| !entry.row.is(ADMIN)) else {
         // REPLCONF, an empty line, or something that this server does not know: counted, and passed on.
-        let known = argv.is_empty() || argv[0].eq_ignore_ascii_case(b"REPLCONF");
-        if !known {
-            tracing::warn!(
-                "The primary sent a command that is not known: {}",
-                crate::error::clip(argv[0], 128)
+        if let Some(name) = argv.first().filter(|name| !name.eq_ignore_ascii_case(b"REPLCONF")) {
+            tell_divergence(
+                "ERR it is not known or has other arguments here",
+                &crate::error::clip(name, 128),
             );
         }
         return core.log.relay(stream.raw, None, session.db, stream.epoch).is_some();
@@ -172,10 +179,10 @@ pub fn follow<'a>(
     let mut reply = Vec::new();
     let mut ctx = Ctx::new(core, worker, session, locks, entry, None);
     ctx.mode = Mode::Replay;
+    ctx.follows = true;
     guarded(&mut ctx, argv, &mut Reply::new(&mut reply, Proto::Resp2), 0);
     if let Some(error) = reply.strip_prefix(b"-") {
-        let name = &entry.name;
-        tracing::error!("The primary's {name} fails here: {}", String::from_utf8_lossy(error).trim_end());
+        tell_divergence(&String::from_utf8_lossy(error), &entry.name);
     }
     let changed = ctx.fx.dirty > 0;
     let passed = core.log.relay(stream.raw, changed.then_some(stream.db), ctx.session.db, stream.epoch);
@@ -335,7 +342,7 @@ impl<'a> Ctx<'a> {
         self.worker.stamp_us = self.core.clock.monotonic_us();
         let took_us = self.worker.stamp_us.saturating_sub(began);
         let stats = &self.stats.commands[entry.id];
-        let counted = self.mode != Mode::Replay;
+        let counted = self.mode != Mode::Replay || self.follows;
         if counted {
             self.stats.processed.add(1);
             if self.wait.is_none() {

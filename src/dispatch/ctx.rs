@@ -127,6 +127,8 @@ pub struct Ctx<'a> {
     pub(crate) nested: u32,
     /// Data may have been changed: a panic from here on is the end.
     pub(crate) written: bool,
+    /// The command came from the primary.
+    pub(crate) follows: bool,
     pub(crate) stats: &'a ThreadStats,
     memo: Option<Key<'a>>,
 }
@@ -154,6 +156,7 @@ impl<'a> Ctx<'a> {
             wait: None,
             nested: 0,
             written: false,
+            follows: false,
             stats,
             memo,
         }

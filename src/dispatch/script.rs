@@ -97,6 +97,19 @@ fn admit(ctx: &Ctx<'_>, flags: Flags, read_only: bool) -> Result {
         return Err(Error::new("ERR Can not run script on cluster, 'no-cluster' flag is set."));
     }
     let writes = !flags.has(Flags::NO_WRITES);
+    let (link, config) = (&ctx.core.replication.link, &ctx.worker.config);
+    let stale = link.is_replica() && !link.is_up() && !config.replica_serve_stale_data;
+    if stale && !flags.has(Flags::ALLOW_STALE) {
+        return Err(Error::new(
+            "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
+        ));
+    }
+    if writes && !ctx.session.internal && link.is_replica() && config.replica_read_only {
+        return Err(Error::new("READONLY You can not run script with write flag on readonly replica."));
+    }
+    if writes && !ctx.core.replication.suffices(config, ctx.worker.mono_ms) {
+        return Err(error::NO_REPLICAS);
+    }
     if writes
         && !ctx.session.internal
         && ctx.core.persist.has_failed()
