@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 use crate::commands::prelude::*;
 use crate::ds::listpack::LpValue;
 use crate::util::number;
+use crate::value::Stream;
 use crate::value::stream::{AddError, Deletion, Entry, NewId, RefPolicy, SetIdError, StreamId, Trim, TrimBy};
-use crate::value::{Stream, Typed};
 
 /// The family's rows; those of groups, of XINFO and of the reading commands are in their own files.
 pub const COMMANDS: &[Command] = &[
@@ -217,16 +217,13 @@ fn xadd(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     if new == NewId::Given(StreamId::MIN) {
         return Err(add_error(AddError::Zero));
     }
-    let (now, limits) = (ctx.now_ms(), ctx.limits());
-    let created = ctx.write::<Stream>(&key)?.is_none();
-    if created {
-        if options.no_create {
-            out.null();
-            return Ok(());
-        }
-        ctx.insert(&key, Stream::fresh(), None);
+    let (now, limits, logged) = (ctx.now_ms(), ctx.limits(), ctx.is_logged());
+    let created = !ctx.exists(&key);
+    if created && options.no_create {
+        out.null();
+        return Ok(());
     }
-    let Some(stream) = ctx.write::<Stream>(&key)? else { return Err(error::WRONG_TYPE) };
+    let stream = ctx.create::<Stream>(&key)?;
     let added = stream.resolve(new, now).and_then(|id| {
         let fields = pieces.chunks_exact(2).map(|pair| (pair[0], pair[1]));
         stream.append(id, fields, &limits).map(|()| id)
@@ -243,7 +240,7 @@ fn xadd(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let trimmed = trim.map_or(0, |trim| stream.trim(&trim));
     let text = id_text(id);
     let mut instead = None;
-    if options.approx || !matches!(new, NewId::Given(_)) {
+    if logged && (options.approx || !matches!(new, NewId::Given(_))) {
         let mut argv = owned(args.argv());
         argv[id_at] = text.clone();
         if options.approx {

@@ -282,6 +282,11 @@ impl<'a> Ctx<'a> {
         self.fx.instead.get_or_insert_default().push(encoded);
     }
 
+    /// True when what is propagated goes anywhere: commands ask before they put together what is costly.
+    pub fn is_logged(&self) -> bool {
+        self.core.log.is_enabled()
+    }
+
     /// The log gets nothing for the running command.
     pub fn propagate_nothing(&mut self) {
         self.fx.instead.get_or_insert_default();

@@ -543,9 +543,12 @@ impl Listpack {
     /// # Panics
     /// If the result would exceed 1 GiB; see [`Listpack::fits`].
     pub fn insert_values(&mut self, at: Pos, values: &[LpValue<'_>]) -> Pos {
-        let encoded: SmallVec<[Encoded<'_>; 3]> = values.iter().map(|v| Encoded::new(*v)).collect();
-        let parts: SmallVec<[&[u8]; 9]> = encoded.iter().flat_map(Encoded::parts).collect();
-        self.buf.splice(at.0 as usize, 0, &parts);
+        // Put together first: one move of what is behind, and no allocation for the usual few short values.
+        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
+        for value in values {
+            Encoded::new(*value).parts().iter().for_each(|part| bytes.extend_from_slice(part));
+        }
+        self.buf.splice(at.0 as usize, 0, &[&bytes]);
         self.count_added(values.len());
         at
     }
