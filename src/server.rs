@@ -249,8 +249,8 @@ fn start_thread(core: Arc<Core>, id: usize, accepted: mpsc::UnboundedReceiver<Ac
     let rng = Rng::from_os()?;
     std::thread::Builder::new().name(format!("io-{id}")).stack_size(8 << 20).spawn(move || {
         let worker = Worker::new(id, &core, rng);
-        let thread = Thread::new(core, worker);
-        LocalSet::new().block_on(&runtime, thread.run(accepted));
+        let thread = Thread::new(core, worker, accepted);
+        LocalSet::new().block_on(&runtime, thread.run());
     })?;
     Ok(())
 }

@@ -181,6 +181,10 @@ fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
     if abort {
         return Err(Error::new("ERR No shutdown in progress."));
     }
+    // The data is in the middle of what an overdue script does: it cannot be saved.
+    if let (false, Some(busy)) = (how.nosave, ctx.core.scripts.board.refusal()) {
+        return Err(busy);
+    }
     match ending::prepare(ctx.core.world(), how, ctx.core.is_loading()) {
         Err(_) => Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs.")),
         Ok(()) => {

@@ -14,6 +14,7 @@ use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Blocked, Ctx, Mode, OnTimeout, Until, Wait};
 use crate::dispatch::gate::Request;
 use crate::dispatch::permit;
+use crate::dispatch::reaper::Strike;
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
 use crate::error::{self, Error};
@@ -138,11 +139,17 @@ pub fn count(core: &Core, thread: usize, blocked: &Blocked, error: Option<&Error
     }
 }
 
+/// How long a connection waits for a shard only to tidy up there; after that the reaper's thread does it.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Strikes an answered waiter off the lists of all its keys. Takes the locks one by one: call it holding none.
 pub fn delist(core: &Core, waiter: &Arc<Waiter>) {
     for name in &waiter.keys {
         let key = core.keyspace.key(name);
-        core.keyspace.lock_one(usize::from(key.shard)).db(waiter.db).waiters.drop_waiter(name, waiter);
+        match core.keyspace.lock_one_within(usize::from(key.shard), PATIENCE) {
+            Some(mut shard) => shard.db(waiter.db).waiters.drop_waiter(name, waiter),
+            None => core.reaper.strike(Strike::Waiter { name: name.clone(), waiter: waiter.clone() }),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::dispatch::multi;
 use crate::dispatch::observe;
 use crate::dispatch::permit;
 use crate::dispatch::route;
-use crate::dispatch::spec::{ADMIN, Lock, LockNeed};
+use crate::dispatch::spec::{ADMIN, ALLOW_BUSY, Lock, LockNeed};
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
 use crate::dispatch::worker::Worker;
@@ -49,6 +49,9 @@ pub(crate) type Shards = SmallVec<[u16; 8]>;
 /// Makes room for the next request of a client, holding no lock yet: memory, and what is remembered for clients that
 /// cache. True when somebody was told something on the way, which comes before the reply.
 pub fn prepare(core: &Core, worker: &mut Worker) -> bool {
+    if worker.stands_in || core.scripts.board.is_busy() {
+        return false;
+    }
     let tracking = core.clients.tracking.is_active();
     let evicts = worker.config.maxmemory > 0 || core.over_memory();
     if evicts {
@@ -98,7 +101,19 @@ pub fn run<'a>(
         out.simple("QUEUED");
         return Outcome::default();
     }
-    let locks = lock(core, session, entry, argv, key);
+    let locks = loop {
+        if let Some(locks) = lock(core, worker, session, entry, argv, key) {
+            break locks;
+        }
+        // A script hogs them, or did a moment ago.
+        if entry.row.is(ALLOW_BUSY) {
+            return Outcome { postponed: true, ..Outcome::default() };
+        }
+        if let Some(error) = core.scripts.board.refusal() {
+            refuse(core, worker, session, Some(entry), &error, out);
+            return Outcome::default();
+        }
+    };
     let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
     guarded(&mut ctx, argv, out, start);
     let outcome = block::settle(&mut ctx);
@@ -124,7 +139,7 @@ pub fn replay<'a>(
         tracing::warn!("A '{}' of the append only file has the wrong number of arguments", entry.name);
         return Ok(());
     }
-    let locks = lock(core, session, entry, argv, None);
+    let Some(locks) = lock(core, worker, session, entry, argv, None) else { return Ok(()) };
     let mut ctx = Ctx::new(core, worker, session, locks, entry, None);
     ctx.mode = Mode::Replay;
     guarded(&mut ctx, argv, out, start);
@@ -172,7 +187,7 @@ pub fn follow<'a>(
         }
         return core.log.relay(stream.raw, None, session.db, stream.epoch).is_some();
     };
-    let locks = lock(core, session, entry, argv, None);
+    let Some(locks) = lock(core, worker, session, entry, argv, None) else { return false };
     if !core.replication.link.is_current(stream.epoch) {
         return false;
     }
@@ -222,37 +237,48 @@ fn refuse(
     out.error(error);
 }
 
-/// Locks what a command needs, and what serving the clients that wait for its keys needs.
+/// Locks what a command needs, and what serving the clients that wait for its keys needs. `None` when a script hogs
+/// the locks; never for a session of our own.
 fn lock<'a>(
     core: &'a Core,
+    worker: &mut Worker,
     session: &Session,
     entry: &Entry,
     argv: &[&[u8]],
     key: Option<Key<'a>>,
-) -> Locked<'a> {
+) -> Option<Locked<'a>> {
     let keyspace = &core.keyspace;
+    let stop = || !session.internal && core.scripts.board.is_busy();
     if let Some(key) = &key {
-        let locks = keyspace.locked_key(key);
+        let locks = keyspace.locked_key(key, &stop)?;
         // Who waits for this key has been counted before its shard was let go.
         if core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-            return locks;
+            return Some(locks);
         }
+    }
+    if matches!(entry.row.lock, Lock::Walk) {
+        return Some(keyspace.locked_none().with_meanwhile(worker.meanwhile.clone()));
     }
     let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
     if needs(core, session, entry, argv, &mut names).is_break() {
-        return keyspace.locked_all();
+        return keyspace.locked_all_unless(&stop);
     }
-    lock_names(core, &names)
+    lock_names(core, &names, &stop)
 }
 
-/// Locks the shards of keys in databases, and those that serving the clients that wait for the keys needs.
-pub(crate) fn lock_names<'a>(core: &'a Core, names: &[(usize, Box<[u8]>)]) -> Locked<'a> {
+/// Locks the shards of keys in databases, and those that serving the clients that wait for the keys needs; unless
+/// `stop` says so.
+pub(crate) fn lock_names<'a>(
+    core: &'a Core,
+    names: &[(usize, Box<[u8]>)],
+    stop: &dyn Fn() -> bool,
+) -> Option<Locked<'a>> {
     let keyspace = &core.keyspace;
     let mut shards: Shards = names.iter().map(|(_, name)| keyspace.key(name).shard).collect();
     loop {
-        let mut locks = keyspace.locked_some(&shards);
+        let mut locks = keyspace.locked_some(&shards, stop)?;
         match block::wider(core, &mut locks, names) {
-            None => return locks,
+            None => return Some(locks),
             Some(more) => shards.extend(more),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::client::Session;
 use crate::client::registry::Client;
@@ -22,6 +23,9 @@ pub struct Evictor {
     candidates: Candidates,
     session: Session,
 }
+
+/// How long a shard is waited for in which there may be something to evict.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 impl Evictor {
     fn new() -> Self {
@@ -143,7 +147,9 @@ impl Evictor {
             }
             // Candidates of earlier rounds may be gone by now.
             while let Some(candidate) = self.candidates.best() {
-                let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())]);
+                let stop = || core.scripts.board.is_busy();
+                let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())], &stop);
+                let Some(locks) = locks else { return false };
                 let mut ctx =
                     Ctx::new(core, &mut *worker, &mut self.session, locks, core.table.entry(0), None);
                 let gone = ctx.evict(candidate.db, &candidate.name, volatile);
@@ -165,7 +171,9 @@ impl Evictor {
         let start = worker.rng.index(shards);
         let mut seen = 0;
         for i in 0..shards {
-            let mut shard = core.keyspace.lock_one((start + i) % shards);
+            // One that a script holds for long is not looked at.
+            let shard = core.keyspace.lock_one_within((start + i) % shards, PATIENCE);
+            let Some(mut shard) = shard else { continue };
             for (index, db) in shard.dbs.iter_mut().enumerate() {
                 let (random, candidates, rng) =
                     (worker.rng.next_u64(), &mut self.candidates, &mut worker.rng);

@@ -4,11 +4,12 @@
 use crate::client::Session;
 use crate::client::pause::Paused;
 use crate::client::registry::MONITOR;
+use crate::dispatch::busy::Code;
 use crate::dispatch::core::Core;
 use crate::dispatch::permit;
 use crate::dispatch::route;
 use crate::dispatch::spec::{
-    self, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, STALE, TELLS_HEALTH, WRITE,
+    self, ALLOW_BUSY, DENYOOM, FOR_SUBSCRIBERS, LOADING, Lock, NO_AUTH, NO_MULTI, STALE, TELLS_HEALTH, WRITE,
 };
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -49,6 +50,7 @@ pub fn check(request: &Request<'_>) -> Result {
     subscriber(request)?;
     stale(request)?;
     loading(request)?;
+    busy(request)?;
     monitor(request)
 }
 
@@ -160,6 +162,18 @@ fn subscriber(r: &Request<'_>) -> Result {
         "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
         r.entry.name
     )))
+}
+
+/// While a script hogs the server, little but stopping it is allowed.
+fn busy(r: &Request<'_>) -> Result {
+    if r.entry.row.is(ALLOW_BUSY) {
+        return Ok(());
+    }
+    match r.core.scripts.board.refusal() {
+        None if r.worker.stands_in => Err(Code::Script.refusal()),
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
 }
 
 fn monitor(r: &Request<'_>) -> Result {

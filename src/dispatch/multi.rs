@@ -1,17 +1,21 @@
 //! How do transactions work? MULTI queues, EXEC runs the queue as one unit, WATCH makes it conditional.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acl::Refusal;
 use crate::acl::log::Context;
 use crate::client::Session;
 use crate::client::session::{Multi, Queued};
+use crate::dispatch::block;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
 use crate::dispatch::gate::Request;
 use crate::dispatch::permit;
+use crate::dispatch::reaper::Strike;
 use crate::dispatch::table::Entry;
 use crate::error::Error;
+use crate::keyspace::Db;
 use crate::resp::reply::Reply;
 
 /// Adds a command to the transaction.
@@ -113,8 +117,11 @@ pub fn unwatch(ctx: &mut Ctx<'_>) {
     let flag = ctx.session.client.dirty_cas.clone();
     for (db, name) in &watched {
         ctx.session.drops(name);
-        let shard = usize::from(ctx.keyspace().key(name).shard);
-        ctx.locks.with_shard(shard, |shard| strike(shard.db(*db), name, &flag));
+        let key = ctx.keyspace().key(name);
+        match ctx.locks.shard(key.shard) {
+            Some(shard) => strike(shard.db(*db), name, &flag),
+            None => let_go(ctx.core, *db, name, &flag),
+        }
     }
     ctx.session.client.watching.store(0, Ordering::Relaxed);
     flag.store(false, Ordering::Release);
@@ -124,8 +131,7 @@ pub fn unwatch(ctx: &mut Ctx<'_>) {
 pub fn unwatch_closed(core: &Core, session: &mut Session) {
     for (db, name) in std::mem::take(&mut session.watched) {
         session.drops(&name);
-        let shard = usize::from(core.keyspace.key(&name).shard);
-        strike(core.keyspace.lock_one(shard).db(db), &name, &session.client.dirty_cas);
+        let_go(core, db, &name, &session.client.dirty_cas);
     }
 }
 
@@ -137,9 +143,21 @@ pub(crate) fn abandon(core: &Core, session: &mut Session) {
     session.client.dirty_cas.store(false, Ordering::Release);
 }
 
-fn strike(db: &mut crate::keyspace::Db, name: &[u8], flag: &std::sync::Arc<std::sync::atomic::AtomicBool>) {
+/// Strikes a watch off, without waiting for a shard that a script holds for long.
+fn let_go(core: &Core, db: usize, name: &[u8], flag: &Arc<AtomicBool>) {
+    let shard = usize::from(core.keyspace.key(name).shard);
+    match core.keyspace.lock_one_within(shard, block::PATIENCE) {
+        Some(mut shard) => strike(shard.db(db), name, flag),
+        None => core.reaper.strike(Strike::Watch { db, name: name.into(), flag: flag.clone() }),
+    }
+}
+
+/// Strikes off one watch. Only one: the client may have come back to the key before a late strike was carried out.
+pub(crate) fn strike(db: &mut Db, name: &[u8], flag: &Arc<AtomicBool>) {
     if let Some(flags) = db.watchers.get_mut(name) {
-        flags.retain(|f| !std::sync::Arc::ptr_eq(f, flag));
+        if let Some(at) = flags.iter().position(|f| Arc::ptr_eq(f, flag)) {
+            flags.swap_remove(at);
+        }
         if flags.is_empty() {
             db.watchers.remove(name);
         }

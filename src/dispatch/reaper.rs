@@ -1,6 +1,7 @@
-//! Who frees what takes long? A thread of its own; a client that asked to wait for it is told when its turn comes.
+//! Who frees what takes long? A thread of its own; a client that asked to wait for it is told when its turn comes. It
+//! also tidies up in shards that are held for long, so that no I/O thread has to wait for them.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Weak};
 
@@ -8,14 +9,48 @@ use parking_lot::Mutex;
 
 use crate::dispatch::block;
 use crate::dispatch::core::Core;
+use crate::dispatch::multi;
 use crate::keyspace::effects::Garbage;
 use crate::keyspace::waiter::Waiter;
 
 /// Values of fewer elements are freed where they are.
 const SMALL: usize = 64;
 
+/// What a client that has gone on is to be struck off from: the lists of a shard that could not be had at once.
+pub enum Strike {
+    /// It no longer waits for a key.
+    Waiter {
+        /// The key.
+        name: Box<[u8]>,
+        /// Claimed.
+        waiter: Arc<Waiter>,
+    },
+    /// It no longer watches a key.
+    Watch {
+        /// The database.
+        db: usize,
+        /// The key.
+        name: Box<[u8]>,
+        /// What says that it does.
+        flag: Arc<AtomicBool>,
+    },
+}
+
+impl Strike {
+    fn carry_out(self, core: &Core) {
+        let shard = |name: &[u8]| core.keyspace.lock_one(usize::from(core.keyspace.key(name).shard));
+        match self {
+            Strike::Waiter { name, waiter } => {
+                shard(&name).db(waiter.db).waiters.drop_waiter(&name, &waiter);
+            }
+            Strike::Watch { db, name, flag } => multi::strike(shard(&name).db(db), &name, &flag),
+        }
+    }
+}
+
 /// Something for the thread to do.
 enum Task {
+    Strike(Strike),
     Free(Garbage),
     /// Everything that was sent before has been freed.
     Tell(Arc<Waiter>),
@@ -67,6 +102,10 @@ fn run(core: &Weak<Core>, tasks: Receiver<Task>) {
                 core.reaper.pending.fetch_sub(keys, Ordering::AcqRel);
                 core.reaper.done.fetch_add(keys, Ordering::AcqRel);
             }
+            Task::Strike(strike) => {
+                let Some(core) = core.upgrade() else { return };
+                strike.carry_out(&core);
+            }
             Task::Tell(waiter) => {
                 let Some(core) = core.upgrade() else { return };
                 block::answer(&core, &waiter, b"+OK\r\n".to_vec());
@@ -91,6 +130,11 @@ impl Reaper {
                 let _ = self.queue.send(Task::Free(item));
             }
         }
+    }
+
+    /// Strikes a client off once the shard can be had.
+    pub fn strike(&self, strike: Strike) {
+        let _ = self.queue.send(Task::Strike(strike));
     }
 
     /// Answers `+OK` to a client once everything that was taken before has been freed.

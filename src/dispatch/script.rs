@@ -339,6 +339,12 @@ impl Host for Caller<'_, '_, '_> {
         if self.noticed && core.scripts.board.is_killed(self.ctx.worker.id) {
             return Tick::Kill;
         }
+        // Everybody else of this thread waits for it too, and some of them may want to stop it.
+        if self.overdue.is_some()
+            && let Some(meanwhile) = self.ctx.worker.meanwhile.clone()
+        {
+            meanwhile();
+        }
         Tick::Continue
     }
 }

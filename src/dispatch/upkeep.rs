@@ -188,7 +188,12 @@ impl Sweeper {
     /// Looks at some keys of a database in a shard and removes what is over. Returns how much that was.
     fn step(&mut self, core: &Core, shard: usize, db: usize, keys: usize) -> (Looked, usize) {
         let mut due = Due::default();
-        let mut locks = core.keyspace.locked_some(&[shard as u16]);
+        // This thread has nothing better to do than to wait.
+        let patient = || false;
+        let nothing = Looked { wrapped: true, ..Looked::default() };
+        let Some(mut locks) = core.keyspace.locked_some(&[shard as u16], &patient) else {
+            return (nothing, 0);
+        };
         let now = self.worker.now_ms;
         let looked = locks.with_shard(shard, |shard| expire::look(shard.db(db), now, keys, &mut due));
         let found = due.keys.len() + due.hashes.len();
@@ -200,7 +205,8 @@ impl Sweeper {
             drop(locks);
             let names: Vec<(usize, Box<[u8]>)> =
                 due.keys.iter().chain(&due.hashes).map(|name| (db, name.clone())).collect();
-            locks = call::lock_names(core, &names);
+            let Some(more) = call::lock_names(core, &names, &patient) else { return (looked, 0) };
+            locks = more;
         }
         self.worker.tick(core);
         let mut ctx = Ctx::new(core, &mut self.worker, &mut self.session, locks, core.table.entry(0), None);

@@ -126,10 +126,15 @@ impl Ctx<'_> {
                 self.peek_in(db, &key);
                 continue;
             }
-            self.locks = call::lock_names(self.core, &[(db, name.clone())]);
+            let board = &self.core.scripts.board;
+            let locks = call::lock_names(self.core, &[(db, name.clone())], &|| board.is_busy());
+            // Another walk will come by.
+            let Some(locks) = locks else { return };
+            self.locks = locks;
             self.peek_in(db, &key);
             block::settle(self);
-            self.locks = self.core.keyspace.locked_none();
+            let meanwhile = self.worker.meanwhile.clone();
+            self.locks = self.core.keyspace.locked_none().with_meanwhile(meanwhile);
         }
     }
 

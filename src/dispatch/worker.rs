@@ -7,6 +7,7 @@ use crate::config::values::Events;
 use crate::dispatch::core::Core;
 use crate::dispatch::evict::Evictor;
 use crate::keyspace::effects::Effects;
+use crate::keyspace::lock::Meanwhile;
 use crate::script::engine::Engine;
 use crate::script::library::FunctionEngine;
 use crate::util::rng::Rng;
@@ -31,6 +32,10 @@ pub struct Worker {
     pub engine: Option<Box<Engine>>,
     /// Runs functions, once a library has come.
     pub functions: Option<Box<FunctionEngine>>,
+    /// Serves the thread's clients when a command cannot go on because a script hogs the server.
+    pub meanwhile: Option<Meanwhile>,
+    /// It stands in for a worker that cannot go on: only what is allowed while the server is busy runs on it.
+    pub stands_in: bool,
     /// Evicts keys, once memory has been full.
     pub evictor: Option<Box<Evictor>>,
     /// When values change their encoding.
@@ -50,6 +55,8 @@ impl Worker {
         let mut worker = Worker {
             engine: None,
             functions: None,
+            meanwhile: None,
+            stands_in: false,
             evictor: None,
             id,
             limits,

@@ -3,6 +3,7 @@
 //! Work whose keys are not known beforehand takes every lock: with no shard left to anyone else it runs alone, which
 //! is what an exclusive gate would give, without a word that every batch has to write.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -12,6 +13,12 @@ use crate::keyspace::db::Shard;
 use crate::keyspace::key::Key;
 use crate::util::hash::Seed;
 use crate::util::stripes::{Held, Stripes};
+
+/// How long a walker waits for a shard before it does something else.
+const LOOK_UP: Duration = Duration::from_millis(5);
+
+/// What a thread does meanwhile when it must not simply wait for a shard.
+pub type Meanwhile = Rc<dyn Fn()>;
 
 /// All shards.
 pub struct Keyspace {
@@ -85,27 +92,33 @@ impl Keyspace {
 
     /// Holds nothing yet.
     pub fn locked_none(&self) -> Locked<'_> {
-        Locked { keyspace: self, held: Held::None }
+        Locked::new(self, Held::None)
     }
 
-    /// Locks the shard of one key.
-    pub fn locked_key(&self, key: &Key<'_>) -> Locked<'_> {
-        Locked { keyspace: self, held: self.shards.held_one(key.shard) }
+    /// Locks the shard of one key, unless `stop` says so while it is waited for.
+    pub fn locked_key(&self, key: &Key<'_>, stop: &dyn Fn() -> bool) -> Option<Locked<'_>> {
+        self.shards.held_one_unless(key.shard, stop).map(|held| Locked::new(self, held))
     }
 
-    /// Locks a set of shards; `shards` may be in any order and hold duplicates.
-    pub fn locked_some(&self, shards: &[u16]) -> Locked<'_> {
-        Locked { keyspace: self, held: self.shards.held_some(shards) }
+    /// Locks a set of shards, unless `stop` says so while one is waited for; `shards` may be in any order and hold
+    /// duplicates.
+    pub fn locked_some(&self, shards: &[u16], stop: &dyn Fn() -> bool) -> Option<Locked<'_>> {
+        self.shards.held_some_unless(shards, stop).map(|held| Locked::new(self, held))
     }
 
     /// Locks everything, unless a shard cannot be had within `patience`.
     pub fn locked_all_within(&self, patience: Duration) -> Option<Locked<'_>> {
-        Some(Locked { keyspace: self, held: self.shards.held_all_within(patience)? })
+        self.shards.held_all_within(patience).map(|held| Locked::new(self, held))
     }
 
     /// Locks everything.
     pub fn locked_all(&self) -> Locked<'_> {
-        Locked { keyspace: self, held: self.shards.held_all() }
+        Locked::new(self, self.shards.held_all())
+    }
+
+    /// Locks everything, unless `stop` says so while a shard is waited for.
+    pub fn locked_all_unless(&self, stop: &dyn Fn() -> bool) -> Option<Locked<'_>> {
+        self.shards.held_all_unless(stop).map(|held| Locked::new(self, held))
     }
 }
 
@@ -113,9 +126,21 @@ impl Keyspace {
 pub struct Locked<'a> {
     keyspace: &'a Keyspace,
     held: Held<'a, Shard>,
+    meanwhile: Option<Meanwhile>,
 }
 
 impl<'a> Locked<'a> {
+    fn new(keyspace: &'a Keyspace, held: Held<'a, Shard>) -> Self {
+        Locked { keyspace, held, meanwhile: None }
+    }
+
+    /// For whoever holds nothing and takes one shard after the other: what to do while one is not to be had.
+    #[must_use]
+    pub fn with_meanwhile(mut self, meanwhile: Option<Meanwhile>) -> Self {
+        self.meanwhile = meanwhile;
+        self
+    }
+
     /// The keyspace that it locks.
     pub fn keyspace(&self) -> &'a Keyspace {
         self.keyspace
@@ -157,7 +182,13 @@ impl<'a> Locked<'a> {
             Some(held) => f(held),
             None => {
                 assert!(self.is_none(), "a shard must not be locked while another is held");
-                f(&mut self.keyspace.lock_one(shard))
+                let Some(meanwhile) = &self.meanwhile else { return f(&mut self.keyspace.lock_one(shard)) };
+                loop {
+                    if let Some(mut guard) = self.keyspace.lock_one_within(shard, LOOK_UP) {
+                        return f(&mut guard);
+                    }
+                    meanwhile();
+                }
             }
         }
     }

@@ -56,11 +56,17 @@ struct Batch<'d> {
 
 /// Runs the complete requests at the start of `data`, batch after batch, unless others should get a turn. Returns how
 /// many bytes of it are done with.
-pub fn feed_all(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
+pub fn feed_all(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    worker: &mut Worker,
+    state: &mut State,
+    data: &[u8],
+) -> (usize, Fed) {
     let (mut used, mut fed) = (0, Fed::Nothing);
     // Inline requests are batches of one.
     for _ in 0..BATCH {
-        let (more, did) = feed(thread, conn, state, data.get(used..).unwrap_or_default());
+        let (more, did) = feed(thread, conn, worker, state, data.get(used..).unwrap_or_default());
         used += more;
         if did == Fed::Nothing {
             return (used, fed);
@@ -75,8 +81,13 @@ pub fn feed_all(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &
 }
 
 /// Runs a batch of the complete requests at the start of `data`. Returns how many bytes of it are done with.
-fn feed(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State, data: &[u8]) -> (usize, Fed) {
-    let worker = &mut *thread.worker.borrow_mut();
+fn feed(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    worker: &mut Worker,
+    state: &mut State,
+    data: &[u8],
+) -> (usize, Fed) {
     worker.tick(&thread.core);
     let (began, ran) = (worker.stamp_us, &thread.core.stats.threads[worker.id].processed);
     let before = ran.get();

@@ -101,6 +101,11 @@ impl Conn {
         }
     }
 
+    /// Its socket. Not to be kept across anything that may reach the connection.
+    pub(crate) fn stream(&self) -> std::cell::RefMut<'_, Stream> {
+        self.stream.borrow_mut()
+    }
+
     fn remember(&self, cx: &Context<'_>) {
         let kept = self.waker.take();
         match kept {
@@ -113,7 +118,31 @@ impl Conn {
 /// Serves one connection until either side closes it.
 pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
     let Some((stream, client)) = accepted.into_stream(&thread).await else { return };
-    let core = thread.core.clone();
+    let conn = open(&thread, stream, client);
+    last(thread, conn).await;
+}
+
+/// Takes on the connections that have been accepted meanwhile: at once, so that they can be served before the thread's
+/// loop goes on. Those that have to agree on TLS first wait for the loop.
+pub(crate) fn welcome(thread: &Rc<Thread>) {
+    while let Ok(accepted) = thread.accepted.borrow_mut().try_recv() {
+        match accepted.at_once(thread) {
+            Ok(Some((stream, client))) => {
+                let conn = open(thread, stream, client);
+                tokio::task::spawn_local(last(thread.clone(), conn));
+            }
+            Ok(None) => {}
+            Err((socket, acceptor)) => {
+                let accepted = Accepted::Tcp(socket, Some(acceptor));
+                tokio::task::spawn_local(serve(thread.clone(), accepted));
+            }
+        }
+    }
+}
+
+/// Makes a connection of a socket.
+fn open(thread: &Rc<Thread>, stream: Stream, client: Arc<Client>) -> Rc<Conn> {
+    let core = &thread.core;
     let session = Session::new(client.clone(), core.acl.first_login(), core.acl.is_open());
     let state = State {
         session,
@@ -137,6 +166,12 @@ pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
     });
     core.clients.add(client.clone());
     thread.conns.borrow_mut().insert(client.id, conn.clone());
+    conn
+}
+
+/// Serves an open connection to its end.
+async fn last(thread: Rc<Thread>, conn: Rc<Conn>) {
+    let client = conn.client.clone();
     let ended = std::future::poll_fn(|cx| turn(&thread, &conn, cx)).await;
     if let Err(why) = ended {
         tracing::debug!("Client {} closed: {why}", client.addr);
@@ -178,7 +213,7 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
         fed = Fed::Nothing;
         if state.may_run() && !state.input.is_empty() {
             let input = std::mem::take(&mut state.input);
-            (used, fed) = batch::feed_all(thread, conn, state, &input);
+            (used, fed) = batch::feed_all(thread, conn, &mut thread.worker.borrow_mut(), state, &input);
             if !state.killed {
                 state.input = input;
                 state.input.drain(..used);
@@ -225,7 +260,7 @@ fn receive(
         state.keep(data);
         return Ok(Poll::Ready(Fed::Nothing));
     }
-    let (used, did) = batch::feed_all(thread, conn, state, data);
+    let (used, did) = batch::feed_all(thread, conn, &mut thread.worker.borrow_mut(), state, data);
     if !state.killed {
         state.keep(data.get(used..).unwrap_or_default());
     }
@@ -256,7 +291,7 @@ fn send(
         return Ok(Poll::Pending);
     }
     let stream = &mut *conn.stream.borrow_mut();
-    let id = thread.worker.borrow().id;
+    let id = thread.id;
     let stats = &thread.core.stats.threads[id];
     while let Some(rest) = state.output.get(state.sent..).filter(|r| !r.is_empty()) {
         match stream.poll_write(cx, rest) {
@@ -308,7 +343,7 @@ fn send_stream(
     let Some(sender) = &mut state.sender else { return Ok(Poll::Ready(())) };
     let stream = &mut *conn.stream.borrow_mut();
     let core = &thread.core;
-    let stats = &core.stats.threads[thread.worker.borrow().id];
+    let stats = &core.stats.threads[thread.id];
     let mut turn = 0;
     loop {
         let chunk = sender.next(&core.log, &core.replication)?;
@@ -352,7 +387,7 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
         _ => None,
     };
     state.session.close |= unblock == 3;
-    block::count(&thread.core, thread.worker.borrow().id, blocked, error.as_ref());
+    block::count(&thread.core, thread.id, blocked, error.as_ref());
     state.blocked = None;
     let proto = state.session.proto;
     let mut out = Reply::new(&mut state.output, proto);
@@ -363,6 +398,9 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
     true
 }
 
+/// Milliseconds after which a command that waits for the end of a script is tried again.
+const BUSY_MS: u64 = 20;
+
 /// Lets a postponed command run once the pause is over.
 fn expire_pause(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State) {
     if !state.postponed {
@@ -371,6 +409,8 @@ fn expire_pause(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State) {
     let now = thread.core.clock.monotonic_us() / 1000;
     match thread.core.clients.pause.now(now) {
         Some((_, end)) => wake_at(conn, now, end),
+        // It needs a lock that a script holds.
+        None if thread.core.scripts.board.is_busy() => wake_at(conn, now, now + BUSY_MS),
         None => {
             state.postponed = false;
             thread.core.clients.postponed.fetch_sub(1, Ordering::AcqRel);

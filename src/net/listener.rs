@@ -35,33 +35,54 @@ impl std::fmt::Debug for TlsAcceptor {
 impl Accepted {
     /// The connection on its thread's runtime. `None` when it is gone already or TLS failed.
     pub async fn into_stream(self, thread: &Thread) -> Option<(Stream, Arc<Client>)> {
-        let id = thread.core.clients.next_id();
-        let (index, now) = {
-            let worker = thread.worker.borrow();
-            (worker.id, thread.core.clock.monotonic_us() / 1000)
-        };
-        match self {
-            Accepted::Tcp(socket, tls) => {
-                let addr = socket.peer_addr().ok()?.to_string();
-                let laddr = socket.local_addr().ok()?.to_string();
-                let fd = socket.as_raw_fd();
-                let stream = TcpStream::from_std(socket).ok()?;
-                let stream = match tls {
-                    Some(acceptor) => Stream::Tls(Box::new(acceptor.0.accept(stream).await.ok()?)),
-                    None => Stream::Tcp(stream),
-                };
-                Some((stream, Arc::new(Client::new(id, index, addr, laddr, fd, now))))
-            }
-            Accepted::Unix(socket, path) => {
-                let fd = socket.as_raw_fd();
-                let stream = Stream::Unix(UnixStream::from_std(socket).ok()?);
-                let name = format!("{path}:0");
-                let client = Client::new(id, index, name.clone(), name, fd, now);
-                client.set(registry::UNIX_SOCKET, true);
-                Some((stream, Arc::new(client)))
+        match self.at_once(thread) {
+            Ok(connected) => connected,
+            Err((socket, acceptor)) => {
+                let (stream, client) = tcp(socket, thread)?;
+                Some((Stream::Tls(Box::new(acceptor.0.accept(stream).await.ok()?)), client))
             }
         }
     }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// What has to agree on TLS first.
+    pub fn at_once(self, thread: &Thread) -> Result<Option<(Stream, Arc<Client>)>, NeedsTls> {
+        match self {
+            Accepted::Tcp(socket, Some(acceptor)) => Err((socket, acceptor)),
+            Accepted::Tcp(socket, None) => {
+                Ok(tcp(socket, thread).map(|(stream, client)| (Stream::Tcp(stream), client)))
+            }
+            Accepted::Unix(socket, path) => Ok(unix(socket, &path, thread)),
+        }
+    }
+}
+
+/// A connection that begins with a handshake.
+pub type NeedsTls = (std::net::TcpStream, TlsAcceptor);
+
+fn tcp(socket: std::net::TcpStream, thread: &Thread) -> Option<(TcpStream, Arc<Client>)> {
+    let addr = socket.peer_addr().ok()?.to_string();
+    let laddr = socket.local_addr().ok()?.to_string();
+    let client = client(thread, addr, laddr, socket.as_raw_fd());
+    Some((TcpStream::from_std(socket).ok()?, Arc::new(client)))
+}
+
+fn unix(
+    socket: std::os::unix::net::UnixStream,
+    path: &str,
+    thread: &Thread,
+) -> Option<(Stream, Arc<Client>)> {
+    let name = format!("{path}:0");
+    let client = client(thread, name.clone(), name, socket.as_raw_fd());
+    client.set(registry::UNIX_SOCKET, true);
+    Some((Stream::Unix(UnixStream::from_std(socket).ok()?), Arc::new(client)))
+}
+
+fn client(thread: &Thread, addr: String, laddr: String, fd: i32) -> Client {
+    let now = thread.core.clock.monotonic_us() / 1000;
+    Client::new(thread.core.clients.next_id(), thread.id, addr, laddr, fd, now)
 }
 
 /// Hands accepted connections to the threads in turn.

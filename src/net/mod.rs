@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod feed;
 pub mod limits;
 pub mod listener;
+pub mod standin;
 pub mod stream;
 pub mod thread;
 pub mod tls;

@@ -1,9 +1,11 @@
 //! What does a connection run over? TCP, a unix socket, or TLS over TCP, behind one pair of poll functions.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -29,6 +31,47 @@ impl Stream {
             Stream::Tls(s) => Pin::new(s).poll_read(cx, &mut buf),
         };
         done.map_ok(|()| buf.filled().len())
+    }
+
+    /// Reads what is there, past the runtime: it need not know that there is something.
+    pub fn read_now(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(s) => (&*SockRef::from(&*s)).read(buf),
+            Stream::Unix(s) => (&*SockRef::from(&*s)).read(buf),
+            Stream::Tls(s) => {
+                let (socket, tls) = s.get_mut();
+                match tls.read_tls(&mut &*SockRef::from(&*socket)) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => tls.process_new_packets().map_err(io::Error::other)?,
+                };
+                tls.reader().read(buf)
+            }
+        }
+    }
+
+    /// Writes what can be written at once, past the runtime.
+    pub fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(s) => (&*SockRef::from(&*s)).write(bytes),
+            Stream::Unix(s) => (&*SockRef::from(&*s)).write(bytes),
+            Stream::Tls(s) => {
+                let (socket, tls) = s.get_mut();
+                let n = tls.writer().write(bytes)?;
+                // What the socket does not take now stays with the session, and goes out with the next write.
+                while tls.wants_write() && tls.write_tls(&mut &*SockRef::from(&*socket)).is_ok() {}
+                Ok(n)
+            }
+        }
+    }
+
+    /// Says goodbye past the runtime.
+    pub fn close_now(&mut self) {
+        // A socket that cannot be shut down is closed already.
+        let _ = match self {
+            Stream::Tcp(s) => SockRef::from(&*s).shutdown(Shutdown::Both),
+            Stream::Unix(s) => SockRef::from(&*s).shutdown(Shutdown::Both),
+            Stream::Tls(s) => SockRef::from(s.get_ref().0).shutdown(Shutdown::Both),
+        };
     }
 
     /// Writes some of `bytes`.

@@ -3,9 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -18,6 +19,7 @@ use crate::net::connection::{self, Conn};
 use crate::net::deliver;
 use crate::net::limits::Rules;
 use crate::net::listener::Accepted;
+use crate::net::standin::{self, StandIn};
 
 /// Bytes that one read takes at most; shared by all connections of the thread.
 pub const READ_SIZE: usize = 64 * 1024;
@@ -38,30 +40,45 @@ pub struct Thread {
     pub mail: RefCell<Vec<Message>>,
     /// Connections whose output waits for the log.
     pub holding: RefCell<Vec<Rc<Conn>>>,
+    /// Connections that have been accepted for it.
+    pub accepted: RefCell<UnboundedReceiver<Accepted>>,
+    /// Serves the connections from inside a script that hogs the thread.
+    pub stand_in: RefCell<Option<StandIn>>,
     flush: tokio::sync::Notify,
 }
 
 impl Thread {
     /// The state of a thread.
-    pub fn new(core: Arc<Core>, worker: Worker) -> Rc<Self> {
-        Rc::new(Thread {
-            id: worker.id,
-            mail: RefCell::default(),
-            core,
-            worker: RefCell::new(worker),
-            conns: RefCell::default(),
-            read: RefCell::new(vec![0; READ_SIZE]),
-            holding: RefCell::default(),
-            flush: tokio::sync::Notify::new(),
+    pub fn new(core: Arc<Core>, mut worker: Worker, accepted: UnboundedReceiver<Accepted>) -> Rc<Self> {
+        Rc::new_cyclic(|this: &Weak<Thread>| {
+            let this = this.clone();
+            worker.meanwhile = Some(Rc::new(move || {
+                if let Some(thread) = this.upgrade() {
+                    standin::attend(&thread);
+                }
+            }));
+            Thread {
+                id: worker.id,
+                mail: RefCell::default(),
+                core,
+                worker: RefCell::new(worker),
+                conns: RefCell::default(),
+                read: RefCell::new(vec![0; READ_SIZE]),
+                holding: RefCell::default(),
+                accepted: RefCell::new(accepted),
+                stand_in: RefCell::default(),
+                flush: tokio::sync::Notify::new(),
+            }
         })
     }
 
     /// Takes on accepted connections until the server stops.
-    pub async fn run(self: Rc<Self>, mut accepted: UnboundedReceiver<Accepted>) {
+    pub async fn run(self: Rc<Self>) {
         tokio::task::spawn_local(mail(self.clone()));
         tokio::task::spawn_local(cron(self.clone()));
         tokio::task::spawn_local(flush(self.clone()));
-        while let Some(accepted) = accepted.recv().await {
+        let next = |cx: &mut Context<'_>| self.accepted.borrow_mut().poll_recv(cx);
+        while let Some(accepted) = std::future::poll_fn(next).await {
             tokio::task::spawn_local(connection::serve(self.clone(), accepted));
         }
     }

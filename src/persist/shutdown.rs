@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::config::values::OnSignal;
+use crate::keyspace::Locked;
 use crate::persist::{Child, World, aof, save};
 
 /// The data could not be made to last, so the server goes on; the log says why.
@@ -29,16 +30,16 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), Can
         return Err(CannotEnd);
     }
     stop_tasks(world);
-    let mut locks = world.keyspace.locked_all();
+    let mut locks = everything(world, how);
     if persist.aof.state() != aof::State::Off {
         tracing::info!("Calling fsync() on the AOF file.");
         if let Err(error) = persist.aof.finish(world) {
             tracing::warn!("Fail to fsync the AOF file: {error}.");
         }
     }
-    if save {
+    if save && let Some(locks) = &mut locks {
         tracing::info!("Saving the final RDB snapshot before exiting.");
-        if let Err(error) = save::under_locks(world, &mut locks) {
+        if let Err(error) = save::under_locks(world, locks) {
             tracing::warn!("Error saving DB on disk: {error}");
             if !how.force {
                 tracing::warn!("Error trying to save the DB, can't exit.");
@@ -81,6 +82,15 @@ pub fn insist(world: World<'_>) {
         std::process::exit(1);
     }
 }
+
+/// All locks. With NOSAVE the server ends even when they are not to be had: a script that holds them for ever is one of
+/// the reasons to end it. Of what it has done so far nobody has been told, and nothing is in the log.
+fn everything(world: World<'_>, how: OnSignal) -> Option<Locked<'_>> {
+    if how.nosave { world.keyspace.locked_all_within(PATIENCE) } else { Some(world.keyspace.locked_all()) }
+}
+
+/// How long a shard is waited for with NOSAVE.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Stops the background task and waits until it has cleaned up.
 fn stop_tasks(world: World<'_>) {

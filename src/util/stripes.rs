@@ -9,6 +9,9 @@ use smallvec::SmallVec;
 
 use crate::util::sync::{Mutex, MutexGuard};
 
+/// How long a lock is waited for before whoever waits looks up.
+const LOOK_UP: Duration = Duration::from_millis(5);
+
 /// A lock on a cache line of its own.
 #[repr(align(128))]
 struct Padded<T>(Mutex<T>);
@@ -57,6 +60,46 @@ impl<T> Stripes<T> {
             [one] => self.held_one(*one),
             several => Held::Some(several.iter().map(|&s| (s, self.one(usize::from(s)))).collect()),
         }
+    }
+
+    /// Locks one stripe, unless `stop` says so while it is waited for.
+    fn one_unless(&self, stripe: u16, stop: &dyn Fn() -> bool) -> Option<MutexGuard<'_, T>> {
+        let stripe = usize::from(stripe);
+        if let Some(guard) = self.try_one(stripe) {
+            return Some(guard);
+        }
+        loop {
+            match self.one_within(stripe, LOOK_UP) {
+                None if stop() => return None,
+                None => {}
+                locked => return locked,
+            }
+        }
+    }
+
+    /// [`Stripes::held_one`], unless `stop` says so while it is waited for.
+    pub fn held_one_unless(&self, stripe: u16, stop: &dyn Fn() -> bool) -> Option<Held<'_, T>> {
+        self.one_unless(stripe, stop).map(|guard| Held::One(stripe, guard))
+    }
+
+    /// [`Stripes::held_some`], unless `stop` says so while one is waited for.
+    pub fn held_some_unless(&self, stripes: &[u16], stop: &dyn Fn() -> bool) -> Option<Held<'_, T>> {
+        let mut order: SmallVec<[u16; 16]> = stripes.into();
+        order.sort_unstable();
+        order.dedup();
+        match order.as_slice() {
+            [] => Some(Held::None),
+            [one] => self.held_one_unless(*one, stop),
+            several => {
+                let lock = |&s: &u16| self.one_unless(s, stop).map(|guard| (s, guard));
+                several.iter().map(lock).collect::<Option<_>>().map(Held::Some)
+            }
+        }
+    }
+
+    /// [`Stripes::held_all`], unless `stop` says so while one is waited for.
+    pub fn held_all_unless(&self, stop: &dyn Fn() -> bool) -> Option<Held<'_, T>> {
+        (0..self.0.len()).map(|s| self.one_unless(s as u16, stop)).collect::<Option<_>>().map(Held::All)
     }
 
     /// Locks everything.
