@@ -149,7 +149,7 @@ impl Evictor {
             while let Some(candidate) = self.candidates.best() {
                 let stop = || core.scripts.board.is_busy();
                 let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())], &stop);
-                let Some(locks) = locks else { return false };
+                let Some(locks) = locks else { return None };
                 let mut ctx =
                     Ctx::new(core, &mut *worker, &mut self.session, locks, core.table.entry(0), None);
                 let gone = ctx.evict(candidate.db, &candidate.name, volatile);
