@@ -125,6 +125,15 @@ impl Session {
         session
     }
 
+    /// True when the reply of a command that had to wait is to be sent.
+    pub fn answers_late(&mut self) -> bool {
+        let answers = !self.reply_mode.is_silent();
+        if self.reply_mode == ReplyMode::Skip {
+            self.reply_mode = ReplyMode::On;
+        }
+        answers
+    }
+
     /// Counts a name that it subscribes to, watches or tracks by.
     pub fn takes(&mut self, name: &[u8]) {
         self.names_bytes += name.len() + NAME;

@@ -303,7 +303,8 @@ fn run_one<'r>(
             state.session.reply_mode = ReplyMode::Skip;
             true
         }
-        (ReplyMode::Skip, ReplyMode::Skip) => {
+        // Of a command that waits, the reply to come is skipped.
+        (ReplyMode::Skip, ReplyMode::Skip) if state.blocked.is_none() => {
             state.session.reply_mode = ReplyMode::On;
             true
         }

@@ -21,7 +21,7 @@ use crate::net::feed::Sender;
 use crate::net::limits::Rules;
 use crate::net::listener::Accepted;
 use crate::net::stream::Stream;
-use crate::net::thread::Thread;
+use crate::net::thread::{READ_SIZE, Thread};
 use crate::pubsub::Space;
 use crate::resp::reply::Reply;
 use crate::resp::request::Parser;
@@ -199,6 +199,10 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
         if state.session.close && flushed.is_ready() {
             return Poll::Ready(Ok(()));
         }
+        // What cannot be sent, or be run yet, is what a client holds for long.
+        if (flushed.is_pending() || !state.input.is_empty()) && settle(thread, conn, state) {
+            return Poll::Ready(Err(io::Error::other("over a limit")));
+        }
         if fed == Fed::Turn {
             // More requests are waiting, but so may be other clients.
             cx.waker().wake_by_ref();
@@ -217,25 +221,31 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
             if !state.killed {
                 state.input = input;
                 state.input.drain(..used);
+                if state.input.is_empty() && state.input.capacity() > READ_SIZE {
+                    state.input = Vec::new();
+                }
             }
         }
         if used == 0 && fed == Fed::Nothing {
             match receive(thread, conn, state, cx)? {
                 Poll::Ready(did) => fed = did,
+                Poll::Pending if settle(thread, conn, state) => {
+                    return Poll::Ready(Err(io::Error::other("over a limit")));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
-        settle(thread, conn, state);
     }
 }
 
-/// Counts what the connection holds after a step of its turn, and closes it if that is too much.
-fn settle(thread: &Thread, conn: &Conn, state: &mut State) {
+/// Counts what the connection holds. True when that is too much, and it is to be closed.
+fn settle(thread: &Thread, conn: &Conn, state: &mut State) -> bool {
     let worker = thread.worker.borrow();
     let rules = Rules { core: &thread.core, config: &worker.config, now_ms: worker.mono_ms };
     if !rules.check_input(&conn.client, state) {
         rules.account(&conn.client, state);
     }
+    state.killed || conn.client.has(KILLED)
 }
 
 /// Reads once and runs what came, straight from the thread's buffer when nothing was left over.
@@ -389,6 +399,9 @@ fn expire_wait(thread: &Rc<Thread>, state: &mut State) -> bool {
     state.session.close |= unblock == 3;
     block::count(&thread.core, thread.id, blocked, error.as_ref());
     state.blocked = None;
+    if !state.session.answers_late() {
+        return true;
+    }
     let proto = state.session.proto;
     let mut out = Reply::new(&mut state.output, proto);
     match error {

@@ -58,7 +58,7 @@ fn write(core: &Core, state: &mut State, message: Message) {
             let waits = state.blocked.as_ref().is_some_and(|b| b.waiter.ticket == ticket);
             if waits {
                 state.blocked = None;
-                if !state.session.reply_mode.is_silent() {
+                if state.session.answers_late() {
                     state.output.extend_from_slice(&reply);
                 }
             }

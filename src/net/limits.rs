@@ -7,10 +7,14 @@ use std::sync::atomic::Ordering;
 use crate::client::registry::{Client, ClientType, KILLED, NO_EVICT, REPLY_BUFFER};
 use crate::config::Config;
 use crate::dispatch::core::Core;
+use crate::dispatch::permit;
 use crate::net::connection::{Conn, State};
 
 /// What a connection takes besides its buffers: its state here, its entries in tables, its task.
 const CONNECTION: usize = size_of::<Conn>() + size_of::<Client>() + 1024;
+
+/// The longest output of a client that has not authenticated.
+const STRANGER: u64 = REPLY_BUFFER as u64 + 1024;
 
 /// What the limits depend on.
 #[derive(Clone, Copy)]
@@ -48,6 +52,8 @@ impl Rules<'_> {
         }
         let counted = if waiting > REPLY_BUFFER { waiting as u64 } else { 0 };
         let mut over = limit.hard > 0 && counted >= limit.hard;
+        // Who has not authenticated gets errors, and has to read them.
+        over |= counted > STRANGER && !permit::has_entered(self.core, &state.session);
         if limit.soft > 0 && counted >= limit.soft {
             let since = *state.soft_since.get_or_insert(self.now_ms);
             over |= self.now_ms.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);
