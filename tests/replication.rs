@@ -197,6 +197,35 @@ fn a_promoted_replica_goes_on_with_the_history() {
 }
 
 #[test]
+fn a_restarted_replica_goes_on_from_its_snapshot() {
+    let primary = peregrine();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let port = primary.port.to_string();
+    let with_dir = |more: &[&str]| {
+        let mut args = ARGS.to_vec();
+        args.extend(["--dir", path]);
+        args.extend(more);
+        Server::peregrine(&args)
+    };
+    let replica = with_dir(&[]);
+    follow(&replica, &primary);
+    wait_until("the link is up", || is_up(&replica));
+    let mut client = primary.connect();
+    client.cmd("SELECT 5");
+    client.cmd("SET k 1");
+    assert_same(&primary, &replica);
+    replica.connect().cmd("SAVE");
+    drop(replica);
+    // In the database that was selected before.
+    client.cmd("SET k 2");
+    let replica = with_dir(&["--replicaof", &format!("127.0.0.1 {port}")]);
+    wait_until("the link is up again", || is_up(&replica));
+    assert_same(&primary, &replica);
+    assert_eq!((info(&primary, "sync_full"), info(&primary, "sync_partial_ok")), ("1".into(), "1".into()));
+}
+
+#[test]
 fn wait_counts_real_acknowledgements() {
     let (primary, replica) = (peregrine(), peregrine());
     follow(&replica, &primary);

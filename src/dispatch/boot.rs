@@ -34,6 +34,7 @@ pub fn load(core: &Core) -> io::Result<()> {
     if !found {
         // Turned on for the first time, the append-only file starts from the snapshot.
         load_snapshot(core)?;
+        follow::resume_history(core)?;
     }
     let status = &core.persist.status;
     status.saved_changes.store(world.changes(), Ordering::Release);

@@ -54,6 +54,22 @@ pub fn aim(core: &Core, primary: Option<(String, u16)>) -> io::Result<()> {
     Ok(())
 }
 
+/// The server begins with a snapshot that says where the replicas' stream stood: a replica goes on from there, and a
+/// primary lets those go on that had come exactly so far.
+///
+/// # Errors
+/// When the system gives no randomness.
+pub fn resume_history(core: &Core) -> io::Result<()> {
+    let Some(mark) = core.persist.loaded_mark.lock().take() else { return Ok(()) };
+    let config = core.config.load();
+    core.log.adopt(mark, config.repl_backlog_size);
+    if config.replicaof.0.is_none() {
+        core.log.new_history(history_id()?, true);
+        core.replication.note_alone(core.clock.monotonic_us() / 1000);
+    }
+    Ok(())
+}
+
 /// A fresh name for a history.
 ///
 /// # Errors
@@ -147,6 +163,10 @@ impl Follow for Follower<'_> {
         }
         self.session.db = db.unwrap_or(0);
         result
+    }
+
+    fn select(&mut self, db: usize) {
+        self.session.db = db;
     }
 
     fn forget_transaction(&mut self) {

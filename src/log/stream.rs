@@ -230,7 +230,10 @@ impl Log {
         let mut inner = self.inner.lock();
         inner.seal();
         inner.stream.relays = epoch;
-        inner.stream.db = None;
+        if epoch.is_none() {
+            // Whoever goes on with this history is told the database again.
+            inner.stream.db = None;
+        }
     }
 
     /// Appends what a primary has sent, as it is, if that is still wanted. `file`: the database in which it changed

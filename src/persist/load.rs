@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::keyspace::{Locked, Slot};
+use crate::log::{Id, Mark};
 use crate::persist::World;
 use crate::persist::rdb::Bad;
 use crate::persist::rdb::decode::{Decoded, Making};
@@ -66,6 +67,29 @@ impl Delay {
     }
 }
 
+/// Where the replicas' stream stood, as a snapshot says.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    id: Option<Id>,
+    offset: Option<u64>,
+    db: Option<usize>,
+}
+
+impl Place {
+    fn hear(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"repl-id" => self.id = value.try_into().ok(),
+            b"repl-offset" => self.offset = number::parse_i64(value).and_then(|n| u64::try_from(n).ok()),
+            b"repl-stream-db" => self.db = number::parse_i64(value).and_then(|n| usize::try_from(n).ok()),
+            _ => {}
+        }
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        Some(Mark { id: self.id?, offset: self.offset?, db: self.db })
+    }
+}
+
 /// Puts records into the keyspace.
 struct Loader<'w, 'l, 'k> {
     world: World<'w>,
@@ -75,6 +99,7 @@ struct Loader<'w, 'l, 'k> {
     lru_clock: u32,
     counts_uses: bool,
     loaded: u64,
+    place: Place,
     expired: u64,
     empty: u64,
     delay: Delay,
@@ -83,6 +108,7 @@ struct Loader<'w, 'l, 'k> {
 
 impl Receiver for Loader<'_, '_, '_> {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
+        self.place.hear(name, value);
         if name == b"redis-ver" {
             tracing::info!("Loading RDB produced by version {}", String::from_utf8_lossy(value));
         }
@@ -101,7 +127,9 @@ impl Receiver for Loader<'_, '_, '_> {
                 "FATAL: Data file was created with a Redis server configured to handle more databases",
             ));
         };
-        if !self.rules.keep_expired && record.expire.is_some_and(|at| at <= self.now_ms) {
+        // Replicas that go on from here have them still, and hear of their end from the sweep.
+        let kept = self.rules.keep_expired || self.place.mark().is_some();
+        if !kept && record.expire.is_some_and(|at| at <= self.now_ms) {
             self.expired += 1;
             return Ok(());
         }
@@ -204,6 +232,7 @@ pub fn stream(
         lru_clock: (now_ms / 1000) as u32 & 0xff_ffff,
         counts_uses: config.maxmemory_policy.counts_uses(),
         loaded: 0,
+        place: Place::default(),
         expired: 0,
         empty: 0,
         delay: Delay::default(),
@@ -220,6 +249,7 @@ pub fn stream(
         loader.expired,
         loader.empty
     );
+    *world.persist.loaded_mark.lock() = loader.place.mark();
     if !loader.libraries.is_empty() {
         world.persist.set_libraries(loader.libraries);
     }
@@ -310,22 +340,20 @@ pub fn reload(
 /// [`Bad`] when it cannot.
 pub fn check(world: World<'_>, path: &Path) -> Result<Option<usize>, Bad> {
     let mut input = world.persist.disk.read(path).map_err(Bad::Io)?;
-    let mut checker = Checker { databases: world.keyspace.databases() as u64, stream_db: None };
+    let mut checker = Checker { databases: world.keyspace.databases() as u64, place: Place::default() };
     file::read(&mut Source::new(&mut input), &making(world), true, &mut checker)?;
-    Ok(checker.stream_db)
+    Ok(checker.place.db)
 }
 
 /// Looks at records and lets go of them.
 struct Checker {
     databases: u64,
-    stream_db: Option<usize>,
+    place: Place,
 }
 
 impl Receiver for Checker {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
-        if name == b"repl-stream-db" {
-            self.stream_db = number::parse_i64(value).and_then(|db| usize::try_from(db).ok());
-        }
+        self.place.hear(name, value);
     }
 
     fn function(&mut self, _: Vec<u8>) -> Result<(), Bad> {

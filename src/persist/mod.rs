@@ -26,7 +26,7 @@ use crate::config::Config;
 use crate::config::live::Live;
 use crate::error::Error;
 use crate::keyspace::Keyspace;
-use crate::log::Log;
+use crate::log::{Log, Mark};
 use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, RealDisk};
 use crate::persist::snapshot::{Snapshot, Stopper};
@@ -150,6 +150,8 @@ pub struct Persist {
     pub save_scheduled: AtomicBool,
     /// The data was emptied: the file on disk should say so soon.
     flushed: AtomicBool,
+    /// Where the replicas' stream stood when the snapshot that was loaded last was taken, if that is known.
+    pub loaded_mark: Mutex<Option<Mark>>,
     /// The sources of the function libraries, kept by FUNCTION for the files that are written.
     libraries: Mutex<Vec<Arc<[u8]>>>,
     jobs: Sender<Job>,
@@ -191,6 +193,7 @@ impl Persist {
             stopper: Mutex::default(),
             save_scheduled: false.into(),
             flushed: false.into(),
+            loaded_mark: Mutex::default(),
             libraries: Mutex::default(),
             jobs,
             receiver: Mutex::new(Some(receiver)),

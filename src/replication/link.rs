@@ -171,6 +171,9 @@ pub trait Follow {
     /// When it is no whole snapshot, or the server's part has changed.
     fn load(&mut self, path: &Path, id: Id, offset: u64, epoch: u64) -> io::Result<()>;
 
+    /// The stream goes on where this database is selected.
+    fn select(&mut self, db: usize);
+
     /// The connection is gone: a transaction that came in part will come again.
     fn forget_transaction(&mut self);
 }
@@ -236,6 +239,8 @@ fn talk(wire: &mut Wire<'_>, follow: &mut dyn Follow) -> io::Result<()> {
         let _ = site.world.persist.disk.remove(&path);
         loaded?;
         tracing::info!("MASTER <-> REPLICA sync: Finished with success");
+    } else if let Some(db) = site.world.log.mark().db {
+        follow.select(db);
     }
     link.note(epoch, |status| {
         let now = wire.now();
@@ -351,6 +356,7 @@ impl<'s> Wire<'s> {
             {
                 let patience = u64::from(self.site.world.config.load().repl_timeout) * 1000;
                 if self.now().saturating_sub(self.heard_ms) > patience {
+                    tracing::warn!("Timeout connecting to the MASTER, or no data from it...");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "no data nor PING received"));
                 }
                 Ok(false)
