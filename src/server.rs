@@ -30,6 +30,7 @@ use crate::dispatch::core::Core;
 use crate::dispatch::follow;
 use crate::dispatch::reaper::{self, Reaper};
 use crate::dispatch::script::Scripts;
+use crate::dispatch::spec::Command;
 use crate::dispatch::table::Table;
 use crate::dispatch::upkeep::{self, Upkeep};
 use crate::dispatch::worker::Worker;
@@ -68,6 +69,18 @@ impl Server {
     /// # Errors
     /// When the system gives no randomness or no thread.
     pub fn new(loaded: Loaded, log: logging::Log) -> io::Result<Server> {
+        Server::with_commands(FAMILIES, loaded, log)
+    }
+
+    /// [`Server::new`] with a command table of one's own, for tests of what becomes of faulty commands.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn with_commands(
+        families: &[&'static [Command]],
+        loaded: Loaded,
+        log: logging::Log,
+    ) -> io::Result<Server> {
         let title = title(&loaded);
         let mut config = loaded.config;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -75,7 +88,7 @@ impl Server {
         let threads = usize::from(config.io_threads.running);
         announce(&config, &loaded.warnings);
         std::env::set_current_dir(&config.dir.0)?;
-        let mut table = Table::new(FAMILIES);
+        let mut table = Table::new(families);
         let acl = users::all(&table, &config, &loaded.users)?;
         for rename in &loaded.renames {
             let word = |i: usize| rename.words.get(i).map(|w| String::from_utf8_lossy(w)).unwrap_or_default();

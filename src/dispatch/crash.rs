@@ -7,6 +7,7 @@ use crate::config::REDIS_VERSION;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
 use crate::error::clip;
+use crate::persist::aof;
 
 /// Bytes of an argument that a report shows.
 const SHOWN: usize = 128;
@@ -55,8 +56,14 @@ pub fn report(core: &Core, why: &str, command: &[String]) {
     say("=== PEREGRINE BUG REPORT END. ===");
 }
 
-/// Writes a report and ends the process.
+/// Writes a report, makes the log durable and ends the process.
 pub fn end(core: &Core, why: &str, command: &[String]) -> ! {
     report(core, why, command);
+    // What has been acknowledged is in the log already; what was being done is not, and never will be.
+    if core.persist.aof.state() != aof::State::Off
+        && let Err(error) = core.persist.aof.finish(core.world())
+    {
+        tracing::error!("Fail to fsync the AOF file: {error}.");
+    }
     core.crash()
 }
