@@ -133,6 +133,11 @@ impl Server {
         Ok(Server { core: Arc::new(core), ports, threads })
     }
 
+    /// The shared parts, for benches that run commands without a socket.
+    pub fn core(&self) -> Arc<Core> {
+        self.core.clone()
+    }
+
     /// Runs until a signal or SHUTDOWN ends the server.
     ///
     /// # Errors
