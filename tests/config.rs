@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use peregrine::config::Config;
 use peregrine::config::cmdline::CommandLine;
 use peregrine::config::example::example;
 use peregrine::config::file::{Loaded, load};
 use peregrine::config::table::{HIDDEN, OURS, SETTINGS};
+use peregrine::config::{Asking, Config};
 
 /// The defaults of redis-server 8.2.3 as CONFIG GET prints them: a flat JSON object of texts, one on each line.
 fn reference() -> BTreeMap<String, String> {
@@ -48,6 +48,35 @@ fn defaults_are_those_of_redis() {
     }
     let extra: Vec<_> = ours.keys().filter(|name| !reference.contains_key(*name)).collect();
     assert!(extra.is_empty(), "not settings of Redis, so mark them OURS: {extra:?}");
+}
+
+/// Names that Redis 8.2.3 refuses to set with "can't set immutable config", and with "can't set protected config".
+const IMMUTABLE: &str = "aclfile always-show-logo aof-rewrite-cpulist aof_rewrite_cpulist appenddirname appendfilename \
+    bgsave-cpulist bgsave_cpulist bio-cpulist bio_cpulist cluster-config-file cluster-enabled cluster-port daemonize \
+    databases disable-thp enable-debug-command enable-module-command enable-protected-configs io-threads logfile \
+    pidfile rdbchecksum replicaof server-cpulist server_cpulist set-proc-title slaveof socket-mark-id supervised \
+    syslog-enabled syslog-facility syslog-ident tcp-backlog unixsocket unixsocketperm";
+const PROTECTED: &str = "dbfilename dir";
+
+#[test]
+fn what_cannot_be_set_is_what_redis_does_not_let_be_set() {
+    let config = Config::default();
+    let asking = Asking { local: true, loading: false };
+    let refused = |name: &str, value: &[u8]| match config.set(&[(name.as_bytes(), value)], asking) {
+        Err(error) => String::from_utf8(error.reply()).unwrap(),
+        Ok(_) => String::new(),
+    };
+    let theirs = reference();
+    for (name, value) in config.get(&[b"*"]) {
+        let name = String::from_utf8(name).unwrap();
+        if !theirs.contains_key(&name) {
+            continue;
+        }
+        let is = |list: &str| list.split_whitespace().any(|known| known == name);
+        let why = refused(&name, &value);
+        assert_eq!(why.ends_with("can't set immutable config"), is(IMMUTABLE), "{name}: {why}");
+        assert_eq!(why.ends_with("can't set protected config"), is(PROTECTED), "{name}: {why}");
+    }
 }
 
 #[test]

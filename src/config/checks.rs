@@ -63,6 +63,23 @@ pub fn nodename(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// A locale such as `C`, `de_DE` or `en_US.UTF-8@x`; empty is that of the environment.
+///
+/// # Errors
+/// What the client is told.
+pub fn locale(name: &str) -> Result<(), &'static str> {
+    const PLAIN: [&str; 3] = ["", "C", "POSIX"];
+    let (place, encoding) = name.split_once(['.', '@']).unwrap_or((name, ""));
+    let named = place.split_once('_').is_some_and(|(language, country)| {
+        matches!(language.len(), 2 | 3)
+            && language.bytes().all(|b| b.is_ascii_lowercase())
+            && country.len() == 2
+            && country.bytes().all(|b| b.is_ascii_uppercase())
+    });
+    let clean = encoding.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'@'));
+    if (PLAIN.contains(&place) || named) && clean { Ok(()) } else { Err("Invalid locale name") }
+}
+
 /// A process title with `{variables}`; `{{` is a brace.
 ///
 /// # Errors

@@ -254,7 +254,7 @@ settings! {
         /// Do it more often with many clients.
         dynamic_hz: bool = true, yes_no(), "dynamic-hz", LIVE | KEPT;
         /// The locale of SORT ALPHA; empty is the one of the environment.
-        locale_collate: Text = text(""), any(), "locale-collate", LIVE | KEPT;
+        locale_collate: Text = text(""), only_if(checks::locale), "locale-collate", LIVE | KEPT;
         /// Stop and log where the server hangs, after so many milliseconds; 0 is never.
         watchdog_period: u32 = 0, int(0, I32), "watchdog-period", LIVE | HIDDEN | KEPT;
         /// What SIGINT does: `default`, or words of `save nosave now force`.
