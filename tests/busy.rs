@@ -176,3 +176,35 @@ fn watch_waits_for_the_end_of_the_script() {
         assert!(answer(&mut client).contains("OK"));
     });
 }
+
+/// Scripts with disjoint keys that are declared run at the same time; one that uses another key waits for them all.
+#[test]
+fn scripts_with_disjoint_keys_overlap() {
+    let _turn = TURN.lock();
+    let server = Server::peregrine(&["--io-threads", "2", "--busy-reply-threshold", "0"]);
+    // Connections go to the threads in turn, and each thread has some of these.
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    let mut load =
+        |script: &str| ask(&mut clients[0], &["SCRIPT", "LOAD", script]).trim_matches('"').to_owned();
+    let endless = load("redis.call('GET', KEYS[1]) while true do end");
+    let declared = load("redis.call('INCR', KEYS[1]) return redis.call('GET', KEYS[1])");
+    let undeclared = load("local k = 'b' return redis.call('GET', k)");
+    let mut hog = clients.remove(0);
+    hog.send(&["EVALSHA", &endless, "1", "a"]).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let mut free = Vec::new();
+    for mut client in clients {
+        client.send(&["EVALSHA", &declared, "1", "b"]).unwrap();
+        // Those of the other thread are answered although the first script goes on.
+        if let Some(reply) = client.read_within(Duration::from_secs(2)).unwrap() {
+            assert_eq!(render(&reply.value), format!("\"{}\"", free.len() + 1));
+            free.push(client);
+        }
+    }
+    assert!(!free.is_empty(), "no script ran while the other did");
+    let mut other = free.remove(0);
+    other.send(&["EVALSHA", &undeclared, "0"]).unwrap();
+    assert!(other.read_within(Duration::from_millis(300)).unwrap().is_none(), "it must run alone");
+    // That thread waits now, so neither is left to stop the script.
+    drop(server);
+}

@@ -29,28 +29,28 @@ pub(crate) const fn reader(name: &'static str, run: Handler) -> Command {
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
-    runner("eval", eval).doc(
+    runner("eval", eval).lock(Lock::Ask(script::lock_by_source)).doc(
         "scripting",
         "2.6.0",
         "Depends on the script that is executed.",
         "Runs a Lua script.",
         "script:str numkeys:int [key:key@0...] [arg:str...]",
     ),
-    runner("evalsha", evalsha).doc(
+    runner("evalsha", evalsha).lock(Lock::Ask(script::lock_by_sha)).doc(
         "scripting",
         "2.6.0",
         "Depends on the script that is executed.",
         "Runs a Lua script that the server knows, by its SHA1.",
         "sha1:str numkeys:int [key:key@0...] [arg:str...]",
     ),
-    reader("eval_ro", eval).doc(
+    reader("eval_ro", eval).lock(Lock::Ask(script::lock_by_source)).doc(
         "scripting",
         "7.0.0",
         "Depends on the script that is executed.",
         "Runs a Lua script that may not write.",
         "script:str numkeys:int [key:key@0...] [arg:str...]",
     ),
-    reader("evalsha_ro", evalsha).doc(
+    reader("evalsha_ro", evalsha).lock(Lock::Ask(script::lock_by_sha)).doc(
         "scripting",
         "7.0.0",
         "Depends on the script that is executed.",

@@ -20,6 +20,20 @@ pub fn extract(command: &Command, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Opti
     Some(())
 }
 
+/// The keys of a command with so many arguments, when nothing but their number decides where they are.
+pub fn fixed(command: &Command, argc: usize) -> Option<Vec<KeyAt>> {
+    let argv = vec![&b""[..]; argc];
+    let mut keys = Vec::new();
+    for spec in command.keys {
+        let plain = matches!((spec.begin, spec.find), (Begin::Index(_), Find::Range { .. }));
+        if !plain || spec.flags & INCOMPLETE != 0 {
+            return None;
+        }
+        by_spec(spec, &argv, &mut keys)?;
+    }
+    Some(keys)
+}
+
 /// True when the row says how to find at least one key.
 pub fn has_keys(command: &Command) -> bool {
     command.find_keys.is_some() || command.keys.iter().any(|spec| spec.flags & NOT_KEY == 0)

@@ -8,17 +8,21 @@ use crate::dispatch::busy::{self, Board, Code, Told};
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::{Ctx, Mode};
 use crate::dispatch::gate::Request;
+use crate::dispatch::keys;
 use crate::dispatch::permit;
 use crate::dispatch::route;
-use crate::dispatch::spec::{DENYOOM, MAY_REPLICATE, NOSCRIPT, READONLY, WRITE};
+use crate::dispatch::spec::{
+    ADMIN, CONNECTION, DENYOOM, FAST, Lock, LockNeed, MAY_REPLICATE, NOSCRIPT, READONLY, WRITE,
+};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
 use crate::resp::reply::{Proto, Reply};
 use crate::script::api::{Host, Tick, repl};
-use crate::script::cache::{Script, ScriptCache};
+use crate::script::cache::{Script, ScriptCache, Sha, parse_sha, sha_of};
 use crate::script::convert::ReplySink;
 use crate::script::engine::{Engine, Settings};
+use crate::script::keys_proof::MAX_SOURCE;
 use crate::script::library::{FunctionEngine, Libraries, Library, Restore};
 use crate::script::shebang::Flags;
 
@@ -51,6 +55,48 @@ pub fn engine(worker: &mut Worker) -> &mut Engine {
 /// The thread's engine for functions, made when the first library comes.
 pub fn functions(worker: &mut Worker) -> &mut FunctionEngine {
     worker.functions.get_or_insert_with(|| Box::new(FunctionEngine::new(Settings::default())))
+}
+
+// ---- which locks ----
+
+/// What EVAL has to lock: the shards of its keys when its text proves that it touches no others.
+pub fn lock_by_source(core: &Core, argv: &[&[u8]]) -> LockNeed {
+    lock_need(
+        core,
+        argv.get(1)
+            .filter(|source| !core.scripts.cache.is_empty() && source.len() <= MAX_SOURCE)
+            .map(|source| sha_of(source)),
+    )
+}
+
+/// The same for EVALSHA.
+pub fn lock_by_sha(core: &Core, argv: &[&[u8]]) -> LockNeed {
+    lock_need(core, argv.get(1).and_then(|sha| parse_sha(sha)))
+}
+
+/// A script that is not known yet, or may turn out to be one that is not, runs alone this time.
+fn lock_need(core: &Core, sha: Option<Sha>) -> LockNeed {
+    let script = sha.and_then(|sha| core.scripts.cache.get(&sha));
+    let is_key = |command: &[u8], argc: usize, position: usize| is_key(core, command, argc, position);
+    match script {
+        Some(script) if script.keeps_to_its_keys(&is_key) => LockNeed::Keys,
+        _ => LockNeed::All,
+    }
+}
+
+/// Whether an argument of a command is a key. `None` for commands that touch anything but the keys among their
+/// arguments, those that change what later commands mean (SELECT), and those whose keys depend on what is in the
+/// arguments.
+fn is_key(core: &Core, command: &[u8], argc: usize, position: usize) -> Option<bool> {
+    let entry = core.table.by_request(command)?;
+    let row = entry.row;
+    let plain = matches!(row.lock, Lock::Keys)
+        && entry.subcommands.is_empty()
+        && row.acl & CONNECTION == 0
+        && row.flags & (NOSCRIPT | ADMIN) == 0
+        && (!row.keys.is_empty() || row.is(FAST));
+    let keys = keys::fixed(row, argc).filter(|_| plain)?;
+    Some(keys.iter().any(|key| key.index == position))
 }
 
 // ---- running ----

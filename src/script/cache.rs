@@ -6,11 +6,12 @@
 //! cache the generation changes, so a thread that has compiled it cannot answer for it any more.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
+use super::keys_proof::{IsKeyPosition, keys_come_from_keys};
 use super::shebang::{Flags, script_flags};
 
 /// Scripts that only EVAL has brought.
@@ -30,6 +31,8 @@ pub struct Script {
     pub skip: usize,
     /// What it declares.
     pub flags: Flags,
+    /// It is proven to touch only keys that it is given; asked for by [`Script::keeps_to_its_keys`].
+    bounded: OnceLock<bool>,
     /// Loaded by SCRIPT LOAD: never evicted.
     pinned: AtomicBool,
     /// The clock of the cache when it last ran.
@@ -37,6 +40,11 @@ pub struct Script {
 }
 
 impl Script {
+    /// True when its text proves that it touches only keys that it is given. The proof is made once.
+    pub fn keeps_to_its_keys(&self, is_key: IsKeyPosition<'_>) -> bool {
+        *self.bounded.get_or_init(|| keys_come_from_keys(&self.source, is_key))
+    }
+
     /// The name as text.
     pub fn sha_text(&self) -> &str {
         std::str::from_utf8(&self.sha).unwrap_or_default()
@@ -100,6 +108,7 @@ impl ScriptCache {
             source: source.into(),
             skip,
             flags,
+            bounded: OnceLock::new(),
             pinned: AtomicBool::new(false),
             used: AtomicU64::new(0),
         })

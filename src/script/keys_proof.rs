@@ -14,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 
 /// Longer scripts are not looked at.
-const MAX_SOURCE: usize = 64 * 1024;
+pub const MAX_SOURCE: usize = 64 * 1024;
 /// How many more arguments an open argument list is tried with.
 const OPEN_TRIES: usize = 6;
 /// Names whose mere occurrence ends the proof.
