@@ -15,9 +15,11 @@
 //!   and answers. Nothing is handed over on the way.
 //! - **Striped shards.** A key's hash slot (CRC16 of its `{tag}` or of all of it) picks its shard, and each shard has one
 //!   lock. Several keys: their locks in ascending order, all of them before anything is touched ([`dispatch::call`]).
-//! - **Alone, when it must.** Work whose keys are not known beforehand (a script that does not prove that it keeps to its keys, FLUSHALL, SORT BY) takes
-//!   all locks. The paper had a gate that every batch enters instead; with all locks held nobody else can touch data
-//!   either, the price of exclusivity is paid by who wants it, and no batch writes a shared word.
+//! - **Alone, when it must.** Work whose keys are not known beforehand (a script whose text does not prove that it keeps
+//!   to its keys, a function, FLUSHALL, SORT BY) takes all locks. The paper had a gate that every batch enters instead;
+//!   with all locks held nobody else can touch data either, the price of exclusivity is paid by who wants it, and no
+//!   batch writes a shared word. When such work does not end, the others are told so ([`dispatch::busy`]), and the
+//!   thread that runs it serves its sockets from inside ([`net::standin`]).
 //! - **Settled under the locks.** When a unit of work (a command, a transaction, a script) is done, its events are
 //!   published, its effects appended to the one log, and the clients that waited for its keys are served, in this order,
 //!   before its locks go ([`dispatch::block`]). The locks that serving a waiter needs beyond the command's own are
