@@ -117,7 +117,11 @@ fn run_all(
     prefetch(core, state.session.db, &known);
     let mut ran = Fed::Nothing;
     let mut done = 0;
-    let most = limits::most_output(&worker.config, conn.client.kind());
+    let most = if permit::has_entered(core, &state.session) {
+        limits::most_output(&worker.config, conn.client.kind())
+    } else {
+        limits::STRANGER
+    };
     conn.client.query[0].store(data.len(), Ordering::Relaxed);
     for (request, (entry, key)) in batch.requests.iter().zip(known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();

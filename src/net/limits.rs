@@ -14,7 +14,7 @@ use crate::net::connection::{Conn, State};
 const CONNECTION: usize = size_of::<Conn>() + size_of::<Client>() + 1024;
 
 /// The longest output of a client that has not authenticated.
-const STRANGER: u64 = REPLY_BUFFER as u64 + 1024;
+pub const STRANGER: usize = REPLY_BUFFER + 1024;
 
 /// What the limits depend on.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ impl Rules<'_> {
         let counted = if waiting > REPLY_BUFFER { waiting as u64 } else { 0 };
         let mut over = limit.hard > 0 && counted >= limit.hard;
         // Who has not authenticated gets errors, and has to read them.
-        over |= counted > STRANGER && !permit::has_entered(self.core, &state.session);
+        over |= counted > STRANGER as u64 && !permit::has_entered(self.core, &state.session);
         if limit.soft > 0 && counted >= limit.soft {
             let since = *state.soft_since.get_or_insert(self.now_ms);
             over |= self.now_ms.saturating_sub(since) > limit.soft_seconds.saturating_mul(1000);

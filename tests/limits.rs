@@ -1,0 +1,103 @@
+//! What can a client do to the server by not reading, or by sending without end? Nothing that lasts.
+//!
+//! Every test runs against Peregrine and, to test the test, against Redis 8.2.3.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+use support::client::Client;
+use support::server::Server;
+
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod redis {
+            $(#[test] fn $name() { super::$name(&|args| super::Server::oracle(args)); })*
+        }
+        mod peregrine {
+            $(#[test] fn $name() { super::$name(&|args| super::Server::peregrine(args)); })*
+        }
+    };
+}
+
+type Start<'s> = &'s dyn Fn(&[&str]) -> Server;
+
+on_both! {
+    strangers_hold_next_to_nothing a_subscriber_that_does_not_read_is_dropped the_largest_client_goes_first
+    endless_requests_end
+}
+
+/// The number behind `name:` in a section of INFO.
+fn info(client: &mut Client, name: &str) -> u64 {
+    let text = client.cmd("INFO everything").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
+    line.unwrap_or_else(|| panic!("INFO has no {name}")).trim().parse().unwrap()
+}
+
+/// Sends the same again and again, and reads nothing, until the server closes the connection. Returns how much went.
+fn flood(client: &mut Client, bytes: &[u8]) -> usize {
+    let (mut sent, start) = (0, Instant::now());
+    while start.elapsed() < Duration::from_secs(20) {
+        if client.send_raw(bytes).is_err() {
+            return sent;
+        }
+        sent += bytes.len();
+    }
+    panic!("the server goes on after {sent} bytes");
+}
+
+fn strangers_hold_next_to_nothing(start: Start<'_>) {
+    let server = start(&["--requirepass", "pw"]);
+    let mut admin = server.connect();
+    admin.cmd("AUTH pw");
+    let before = info(&mut admin, "used_memory");
+    flood(&mut server.connect(), &b"GET x\r\n".repeat(1000));
+    assert_eq!(info(&mut admin, "client_output_buffer_limit_disconnections"), 1);
+    assert!(info(&mut admin, "used_memory") < before + (2 << 20));
+}
+
+fn a_subscriber_that_does_not_read_is_dropped(start: Start<'_>) {
+    let server = start(&["--client-output-buffer-limit", "pubsub", "1mb", "0", "0"]);
+    let (mut lazy, mut keen, mut admin) = (server.connect(), server.connect(), server.connect());
+    lazy.cmd("SUBSCRIBE news");
+    let message = "m".repeat(100_000);
+    let before = info(&mut admin, "used_memory");
+    let mut published = 0;
+    while admin.call(&["PUBLISH", "news", &message]).number() == Some(1) {
+        published += 1;
+        assert!(published < 1000, "nobody is dropped");
+        // What the system takes on its way does not count.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(published >= 10, "dropped after {published} messages");
+    assert_eq!(info(&mut admin, "client_output_buffer_limit_disconnections"), 1);
+    assert!(info(&mut admin, "used_memory") < before + (1 << 20));
+    assert_eq!(keen.cmd("PING").text(), "PONG");
+}
+
+fn the_largest_client_goes_first(start: Start<'_>) {
+    let server = start(&["--maxmemory-clients", "3mb"]);
+    let (mut small, mut large, mut admin) = (server.connect(), server.connect(), server.connect());
+    small.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$500000\r\n").unwrap();
+    small.send_raw(&vec![b's'; 400_000]).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    // One that only ever announces more than it may send.
+    let _ = large.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5000000\r\n");
+    let _ = large.send_raw(&vec![b'l'; 4_000_000]);
+    assert!(large.read_within(Duration::from_secs(5)).is_err());
+    assert_eq!(info(&mut admin, "evicted_clients"), 1);
+    small.send_raw(&vec![b's'; 100_000]).unwrap();
+    small.send_raw(b"\r\n").unwrap();
+    assert_eq!(small.read().unwrap().value.text(), "OK");
+    assert_eq!(admin.cmd("STRLEN k").number(), Some(500_000));
+}
+
+fn endless_requests_end(start: Start<'_>) {
+    let server = start(&["--client-query-buffer-limit", "1mb"]);
+    let mut admin = server.connect();
+    let mut client = server.connect();
+    client.send_raw(b"*1\r\n$100000000\r\n").unwrap();
+    let sent = flood(&mut client, &[b'x'; 65536]);
+    assert!(sent < 32 << 20, "{sent}");
+    assert_eq!(info(&mut admin, "client_query_buffer_limit_disconnections"), 1);
+}
