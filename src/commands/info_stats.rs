@@ -24,7 +24,7 @@ pub(super) fn threads(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result 
 pub(super) fn stats(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     traffic(ctx, text)?;
     keys(ctx, text)?;
-    never(text)?;
+    never(ctx, text)?;
     clients(ctx, text)?;
     loops(ctx, text)
 }
@@ -75,12 +75,12 @@ fn keys(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
 }
 
 /// What this server never does: there is no fork, no active defragmentation, and no cache of sockets for MIGRATE.
-fn never(text: &mut String) -> std::fmt::Result {
+fn never(ctx: &Ctx<'_>, text: &mut String) -> std::fmt::Result {
     lines!(text,
         "latest_fork_usec": 0,
         "total_forks": 0,
         "migrate_cached_sockets": 0,
-        "slave_expires_tracked_keys": 0,
+        "slave_expires_tracked_keys": ctx.core.replication.link.remembered(),
         "active_defrag_hits": 0,
         "active_defrag_misses": 0,
         "active_defrag_key_hits": 0,

@@ -245,6 +245,11 @@ impl Ctx<'_> {
         self.data(key).get(key)
     }
 
+    /// True when a key of a database is there and has an expiry.
+    pub(crate) fn expires_in(&mut self, db: usize, key: &Key<'_>) -> bool {
+        self.shard(key).db(db).get(key).is_some_and(|item| item.expire().is_some())
+    }
+
     /// True when the key exists.
     pub fn exists(&mut self, key: &Key<'_>) -> bool {
         self.peek(key).is_some()
@@ -367,7 +372,16 @@ impl Ctx<'_> {
         self.notify_in(db, key, event::NEW, "new");
     }
 
+    /// A replica's own expiring keys are its own to remove.
+    fn remember_own(&self, db: usize, key: &Key<'_>, expire: Option<u64>) {
+        let link = &self.core.replication.link;
+        if expire.is_some() && link.is_replica() && self.mode != Mode::Replay {
+            link.remember(db, key.name);
+        }
+    }
+
     fn place(&mut self, db: usize, key: &Key<'_>, mut slot: Slot) {
+        self.remember_own(db, key, slot.expire());
         slot.set_lru(self.fresh_stamp());
         self.written = true;
         self.shard(key).insert(db, key, slot);
@@ -428,6 +442,9 @@ impl Ctx<'_> {
         let now = if self.mode == Mode::Replay { 0 } else { self.worker.now_ms };
         match overwrite(self.shard(key), db, key, scalar, expiry, stamp, now) {
             Found::Replaced(old) => {
+                if let Expiry::At(at) = expiry {
+                    self.remember_own(db, key, Some(at));
+                }
                 let kind = old.as_ref().map_or(Kind::String, Value::kind);
                 self.fx.garbage.extend(old.map(Garbage::Value));
                 return Some(kind);
@@ -499,6 +516,7 @@ impl Ctx<'_> {
     pub fn set_expiry(&mut self, key: &Key<'_>, at: Option<u64>) -> bool {
         let db = self.session.db;
         self.written = true;
+        self.remember_own(db, key, at);
         self.shard(key).set_expire(db, key, at)
     }
 

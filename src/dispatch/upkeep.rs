@@ -94,6 +94,9 @@ fn run(core: &Weak<Core>, id: usize, rng: Rng) {
             sweeper.sweep(&core, period);
             sweeper.swept(&core, began);
         }
+        if core.replication.link.is_replica() && core.replication.link.remembered() > 0 {
+            sweeper.sweep_own(&core);
+        }
         if now.saturating_sub(sampled) >= SAMPLE {
             sampled = now;
             sample(&core, now);
@@ -183,6 +186,25 @@ impl Sweeper {
         let now = (gone as u64 * 1_000_000).checked_div(seen as u64).unwrap_or(0);
         let before = core.upkeep.stale_ppm.load(Ordering::Relaxed);
         core.upkeep.stale_ppm.store((now + 19 * before) / 20, Ordering::Relaxed);
+    }
+
+    /// Removes what is over of the keys that clients of a replica have written themselves.
+    fn sweep_own(&mut self, core: &Core) {
+        let link = &core.replication.link;
+        // A replica hides what has expired from readers, and removes it for writers: this looks as one of them.
+        let Some(writer) = core.table.by_request(b"DEL") else { return };
+        for (db, name) in link.take_remembered() {
+            let patient = || false;
+            let Some(locks) = call::lock_names(core, &[(db, name.clone())], &patient) else { return };
+            self.worker.tick(core);
+            let mut ctx = Ctx::new(core, &mut self.worker, &mut self.session, locks, writer, None);
+            let key = ctx.key(&name);
+            ctx.peek_in(db, &key);
+            if ctx.expires_in(db, &key) {
+                link.remember(db, &name);
+            }
+            block::settle(&mut ctx);
+        }
     }
 
     /// Looks at some keys of a database in a shard and removes what is over. Returns how much that was.

@@ -129,9 +129,11 @@ impl Receiver for Loader<'_, '_, '_> {
         };
         // Replicas that go on from here have them still, and hear of their end from the sweep.
         let kept = self.rules.keep_expired || self.place.mark().is_some();
-        if !kept && record.expire.is_some_and(|at| at <= self.now_ms) {
+        if !self.rules.keep_expired && record.expire.is_some_and(|at| at <= self.now_ms) {
             self.expired += 1;
-            return Ok(());
+            if !kept {
+                return Ok(());
+            }
         }
         self.delay.after(1, || self.world.config.load().key_load_delay);
         let mark = self.mark(record.usage);

@@ -11,6 +11,7 @@
 //! command is applied, so that it says exactly what the data holds. The old data goes only after the snapshot has been
 //! received and read to its end.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -84,6 +85,9 @@ pub struct Status {
     pub down_ms: u64,
 }
 
+/// A database and a key.
+pub type OwnKey = (usize, Box<[u8]>);
+
 /// The link of a replica to its primary.
 #[derive(Default)]
 pub struct Link {
@@ -91,6 +95,8 @@ pub struct Link {
     up: AtomicBool,
     epoch: AtomicU64,
     status: Mutex<Status>,
+    /// Keys with an expiry that clients of a writable replica have written: nobody else removes them.
+    own: Mutex<BTreeSet<OwnKey>>,
     changed: Condvar,
 }
 
@@ -110,6 +116,21 @@ impl Link {
         self.epoch.load(Ordering::Acquire) == epoch
     }
 
+    /// Remembers a key that a client of this replica has given an expiry.
+    pub fn remember(&self, db: usize, name: &[u8]) {
+        self.own.lock().insert((db, name.into()));
+    }
+
+    /// How many such keys there are.
+    pub fn remembered(&self) -> usize {
+        self.own.lock().len()
+    }
+
+    /// Such keys, to be looked at now; those that are not due are to be remembered again.
+    pub fn take_remembered(&self) -> BTreeSet<OwnKey> {
+        std::mem::take(&mut *self.own.lock())
+    }
+
     /// What INFO tells.
     pub fn status(&self) -> Status {
         self.status.lock().clone()
@@ -121,6 +142,7 @@ impl Link {
         let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
         self.up.store(false, Ordering::Release);
         self.replica.store(primary.is_some(), Ordering::Release);
+        self.own.lock().clear();
         *status = Status { primary, since_ms: now_ms, ..Status::default() };
         self.changed.notify_all();
         epoch

@@ -283,12 +283,14 @@ pub fn turn(world: World<'_>, on: bool) -> io::Result<()> {
                 tracing::info!(
                     "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible."
                 );
+                aof.scheduled.store(true, Ordering::Release);
                 return Ok(());
             }
             if world.keyspace.locked_all_within(PATIENCE).is_none() {
                 tracing::info!(
                     "AOF was enabled during a transaction. An AOF background was scheduled to start when possible."
                 );
+                aof.scheduled.store(true, Ordering::Release);
                 return Ok(());
             }
             begin(world).map(|_| ()).inspect_err(|_| aof.set_state(State::Off))
