@@ -1,5 +1,6 @@
 //! Do the rows say what Redis 8.2 says of its commands? Every row that exists is compared with the answers of a real
-//! server to COMMAND INFO and COMMAND DOCS, kept in `fixtures/commands.json`, one command a line.
+//! server to COMMAND INFO and COMMAND DOCS, kept in `fixtures/commands.json`, one command a line. Whatever Redis has
+//! without modules must be there; docs/compatibility.md has the table.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -125,5 +126,56 @@ fn every_row_is_documented() {
         for row in std::iter::once(row).chain(row.subcommands) {
             assert!(!row.doc.summary.is_empty() && !row.doc.summary.contains("TODO"), "{}", row.name);
         }
+    }
+}
+
+/// All names, subcommands as `container|name`.
+fn present() -> std::collections::BTreeSet<String> {
+    let rows = FAMILIES.iter().flat_map(|rows| rows.iter());
+    let named = |row: &Command| {
+        let subs = row.subcommands.iter().map(|sub| format!("{}|{}", row.name, sub.name));
+        std::iter::once(row.name.to_owned()).chain(subs).collect::<Vec<_>>()
+    };
+    rows.flat_map(named).collect()
+}
+
+#[test]
+fn every_command_of_redis_is_there() {
+    let present = present();
+    let missing: Vec<&str> = reference().into_keys().filter(|name| !present.contains(*name)).collect();
+    assert!(missing.is_empty(), "commands of Redis 8.2 that do not exist here: {missing:?}");
+}
+
+/// The table of docs/compatibility.md.
+fn table() -> String {
+    let mut out = String::from("| Command | Here |\n|---|---|\n");
+    let (present, reference) = (present(), reference());
+    let all: std::collections::BTreeSet<&str> =
+        reference.keys().copied().chain(present.iter().map(String::as_str)).collect();
+    for name in all {
+        let state = match (present.contains(name), reference.contains_key(name)) {
+            (true, true) => "as in 8.2",
+            (true, false) => "newer than 8.2",
+            (false, _) => "missing",
+        };
+        out += &format!("| {} | {state} |\n", name.to_uppercase().replace('|', " "));
+    }
+    out
+}
+
+#[test]
+fn the_table_of_commands_is_fresh() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compatibility.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (start, end) = ("<!-- commands -->\n", "<!-- end of commands -->\n");
+    let (before, rest) = text.split_once(start).expect("the mark where the table begins");
+    let (old, after) = rest.split_once(end).expect("the mark where the table ends");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, [before, start, &table(), end, after].concat()).unwrap();
+    } else {
+        assert!(
+            old == table(),
+            "the table of commands is stale: UPDATE=1 cargo test --test commands writes it anew"
+        );
     }
 }

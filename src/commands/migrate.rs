@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[Command::new("migrate", migrate)
         "2.6.0",
         "That of DUMP and DEL here and of RESTORE there, and O(N) for sending N bytes.",
         "Moves keys to another server, all or those that it takes.",
-        "host:str port:int key-selector(key:key@0 | =empty-string) destination-db:int timeout:int [COPY^3.0.0] \
+        "host:str port:int key-selector(key:key@0 | \"\"=empty-string) destination-db:int timeout:int [COPY^3.0.0] \
          [REPLACE^3.0.0] [authentication(AUTH auth/password:str^4.0.7 | AUTH2 auth2{username:str \
          password:str}^6.0.0)] [KEYS keys/key:key@1^3.0.6...]",
     )];
