@@ -81,7 +81,13 @@ const SUBCOMMANDS: &[Sub] = &[
     sub("PAUSE-CRON", "<0|1>", (1, 1), "Stops periodic work.", pause_cron),
     sub("QUICKLIST-PACKED-THRESHOLD", "<size>", (1, 1), "Does nothing.", accepted),
     sub("REPLYBUFFER", "<what> <value>", (2, 2), "Does nothing.", accepted),
-    sub("SET-DISABLE-DENY-SCRIPTS", "<0|1>", (1, 1), "Does nothing.", accepted),
+    sub(
+        "SET-DISABLE-DENY-SCRIPTS",
+        "<0|1>",
+        (1, 1),
+        "Lets scripts call every command.",
+        set_disable_deny_scripts,
+    ),
     sub(
         "SET-SKIP-CHECKSUM-VALIDATION",
         "<0|1>",
@@ -132,6 +138,13 @@ fn accepted(_: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 fn pause_cron(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let on = args.int()? != 0;
     ctx.core.persist.knobs.cron_paused.store(on, std::sync::atomic::Ordering::Relaxed);
+    out.ok();
+    Ok(())
+}
+
+fn set_disable_deny_scripts(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    let on = args.int()? != 0;
+    ctx.core.scripts.allow_all.store(on, std::sync::atomic::Ordering::Relaxed);
     out.ok();
     Ok(())
 }

@@ -218,7 +218,9 @@ fn cluster(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
 }
 
 fn time(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let now = ctx.core.clock.now_us();
+    // Time stands still in transactions and scripts.
+    let direct = ctx.mode == Mode::Direct;
+    let now = if direct { ctx.core.clock.now_us() } else { ctx.now_ms() * 1000 };
     out.bulks([(now / 1_000_000).to_string(), (now % 1_000_000).to_string()].into_iter());
     Ok(())
 }
