@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 
 use crate::client::Registry;
 use crate::cluster::Cluster;
+use crate::cluster::courier::Links;
 use crate::commands::FAMILIES;
 use crate::config::file::Loaded;
 use crate::config::live::Live;
@@ -114,6 +115,7 @@ impl Server {
             log: Log::default(),
             persist: Persist::new(clock.now_us() / 1_000_000),
             replication: Replication::default(),
+            couriers: Links::default(),
             cluster,
             started_us: clock.monotonic_us(),
             clock,

@@ -6,6 +6,7 @@
 //! Invariants: what a command is routed by ([`Cluster::serves`]) is read without a lock; every change goes to the disk
 //! ([`file`]) before it takes effect, so that a slot that has been confirmed is there after a restart.
 
+pub mod courier;
 pub mod file;
 pub mod slots;
 

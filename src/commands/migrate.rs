@@ -2,10 +2,10 @@
 //!
 //! The keys stay locked, and the thread waits, until the other server has answered: nobody sees a key in both places.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::time::Duration;
 
+use crate::cluster::courier::{Link, is_timeout};
 use crate::commands::prelude::*;
 use crate::log::entry::encode_command;
 use crate::persist::rdb;
@@ -31,9 +31,6 @@ pub const COMMANDS: &[Command] = &[Command::new("migrate", migrate)
          [REPLACE^3.0.0] [authentication(AUTH auth/password:str^4.0.7 | AUTH2 auth2{username:str \
          password:str}^6.0.0)] [KEYS keys/key:key@1^3.0.6...]",
     )];
-
-/// A line of the other server that is longer than this makes no sense.
-const LINE: u64 = 64 << 10;
 
 /// The keys are what follows KEYS, or else the third argument.
 fn migrated_keys(argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> {
@@ -104,39 +101,86 @@ fn migrate(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
         out.simple("NOKEY");
         return Ok(());
     }
-    let mut target = Target::connect(host, port, timeout)
-        .map_err(|_| Error::new("IOERR error or timeout connecting to the client"))?;
-    prepare(&mut target, &options.auth, db)?;
-    let refused = restore(ctx, &mut target, &restores, options.copy)?;
-    refused.map_or(Ok(()), Err)?;
+    let to = Destination { host: &String::from_utf8_lossy(host), port: number(port)?, db, timeout };
+    let mut sent = to.send(ctx, &options, &restores);
+    // A connection that was kept may have been closed over there meanwhile.
+    if sent.as_ref().is_err_and(|broken| broken.again) {
+        sent = to.send(ctx, &options, &restores);
+    }
+    sent.map_err(|broken| broken.error)?;
     out.ok();
     Ok(())
 }
 
-fn cannot_write(_: io::Error) -> Error {
-    Error::new("IOERR error or timeout writing to target instance")
+/// Why the keys, or some of them, have not gone.
+struct Broken {
+    error: Error,
+    /// Another connection may do better: no key has been answered for.
+    again: bool,
 }
 
-fn cannot_read(_: io::Error) -> Error {
-    Error::new("IOERR error or timeout reading from target instance")
+fn cannot_write(error: io::Error) -> Broken {
+    let text = Error::new("IOERR error or timeout writing to target instance");
+    Broken { error: text, again: !is_timeout(&error) }
 }
 
-fn refusal(why: &str) -> Error {
-    Error::text(format!("ERR Target instance replied with error: {why}"))
+fn cannot_read(error: io::Error) -> Broken {
+    let text = Error::new("IOERR error or timeout reading from target instance");
+    Broken { error: text, again: !is_timeout(&error) }
 }
 
-/// Logs in and selects the database; before that has been answered no key is sent.
-fn prepare(target: &mut Target, auth: &[&[u8]], db: i64) -> Result {
-    let mut commands = Vec::new();
-    if !auth.is_empty() {
-        commands.push(encode_command(&[&[b"AUTH".as_slice()], auth].concat()));
+fn refusal(why: &str) -> Broken {
+    Broken { error: Error::text(format!("ERR Target instance replied with error: {why}")), again: false }
+}
+
+/// Where the keys go.
+struct Destination<'a> {
+    host: &'a str,
+    port: i64,
+    db: i64,
+    timeout: Duration,
+}
+
+impl Destination<'_> {
+    /// Sends the keys over a connection that is kept afterwards, unless it fails.
+    fn send(
+        &self,
+        ctx: &mut Ctx<'_>,
+        options: &Options<'_>,
+        restores: &[(&[u8], Vec<u8>)],
+    ) -> std::result::Result<(), Broken> {
+        let links = &ctx.core.couriers;
+        let text = Error::new("IOERR error or timeout connecting to the client");
+        let unreachable = Broken { error: text, again: false };
+        let Ok(port) = u16::try_from(self.port) else { return Err(unreachable) };
+        let Ok(mut link) = links.take(self.host, port, self.timeout) else { return Err(unreachable) };
+        let refused = match self.prepare(&mut link, &options.auth)? {
+            Some(refused) => Some(refused),
+            None => restore(ctx, &mut link, restores, options.copy)?,
+        };
+        link.db = refused.is_none().then_some(self.db);
+        links.keep(self.host, port, link);
+        refused.map_or(Ok(()), Err)
     }
-    commands.push(encode_command(&[b"SELECT".as_slice(), db.to_string().as_bytes()]));
-    for command in commands {
-        target.send(&command).map_err(cannot_write)?;
-        target.answer().map_err(cannot_read)?.map_err(|why| refusal(&why))?;
+
+    /// Logs in and selects the database, if that is to be done; before that has been answered no key is sent. Returns
+    /// the refusal.
+    fn prepare(&self, link: &mut Link, auth: &[&[u8]]) -> std::result::Result<Option<Broken>, Broken> {
+        let mut commands = Vec::new();
+        if !auth.is_empty() {
+            commands.push(encode_command(&[&[b"AUTH".as_slice()], auth].concat()));
+        }
+        if link.db != Some(self.db) {
+            commands.push(encode_command(&[b"SELECT".as_slice(), self.db.to_string().as_bytes()]));
+        }
+        for command in commands {
+            link.send(&command).map_err(cannot_write)?;
+            if let Err(why) = link.answer().map_err(cannot_read)? {
+                return Ok(Some(refusal(&why)));
+            }
+        }
+        Ok(None)
     }
-    Ok(())
 }
 
 /// For each key that exists, the command that makes it there.
@@ -164,16 +208,16 @@ fn restores<'k>(ctx: &mut Ctx<'_>, options: &Options<'k>) -> Vec<(&'k [u8], Vec<
 /// the first refusal.
 fn restore(
     ctx: &mut Ctx<'_>,
-    target: &mut Target,
+    link: &mut Link,
     restores: &[(&[u8], Vec<u8>)],
     copy: bool,
-) -> Result<Option<Error>> {
-    restores.iter().try_for_each(|(_, command)| target.send(command)).map_err(cannot_write)?;
+) -> std::result::Result<Option<Broken>, Broken> {
+    restores.iter().try_for_each(|(_, command)| link.send(command)).map_err(cannot_write)?;
     let mut refused = None;
     let mut gone: Vec<&[u8]> = vec![b"DEL"];
     let mut end = Ok(());
-    for (name, _) in restores {
-        match target.answer() {
+    for (n, (name, _)) in restores.iter().enumerate() {
+        match link.answer() {
             Ok(Ok(())) => {
                 let key = ctx.key(name);
                 if !copy && ctx.remove(&key) {
@@ -183,7 +227,8 @@ fn restore(
             }
             Ok(Err(why)) => refused = refused.or(Some(refusal(&why))),
             Err(error) => {
-                end = Err(cannot_read(error));
+                let broken = cannot_read(error);
+                end = Err(Broken { again: broken.again && n == 0, ..broken });
                 break;
             }
         }
@@ -192,38 +237,9 @@ fn restore(
         1 => ctx.propagate_nothing(),
         _ => ctx.propagate_as(&gone),
     }
-    end.map(|()| refused)
-}
-
-/// The other server.
-struct Target(BufReader<TcpStream>);
-
-impl Target {
-    fn connect(host: &[u8], port: &[u8], timeout: Duration) -> io::Result<Target> {
-        let host = std::str::from_utf8(host).map_err(io::Error::other)?;
-        let port = std::str::from_utf8(port).ok().and_then(|port| port.parse::<u16>().ok());
-        let port = port.ok_or(io::ErrorKind::InvalidInput)?;
-        let address = (host, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-        let stream = TcpStream::connect_timeout(&address, timeout)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
-        stream.set_nodelay(true)?;
-        Ok(Target(BufReader::new(stream)))
-    }
-
-    fn send(&mut self, command: &[u8]) -> io::Result<()> {
-        self.0.get_mut().write_all(command)
-    }
-
-    /// The next answer: nothing, or the text of an error.
-    fn answer(&mut self) -> io::Result<std::result::Result<(), String>> {
-        let mut line = Vec::new();
-        self.0.by_ref().take(LINE).read_until(b'\n', &mut line)?;
-        match line.trim_ascii_end() {
-            [b'-', why @ ..] => Ok(Err(String::from_utf8_lossy(why).into_owned())),
-            [b'+', ..] => Ok(Ok(())),
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        }
+    match (refused, end) {
+        (Some(refused), Err(_)) => Err(refused),
+        (refused, end) => end.map(|()| refused),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::acl::Acl;
 use crate::client::{Registry, memory};
 use crate::cluster::Cluster;
+use crate::cluster::courier::Links;
 use crate::config::live::Live;
 use crate::config::table::Setting;
 use crate::config::{Config, SetError};
@@ -56,6 +57,8 @@ pub struct Core {
     pub persist: Persist,
     /// Replicas, and the primary.
     pub replication: Replication,
+    /// Connections by which keys go to other servers.
+    pub couriers: Links,
     /// The node that it is in cluster mode.
     pub cluster: Option<Cluster>,
     /// The counters.

@@ -100,6 +100,7 @@ fn run(core: &Weak<Core>, id: usize, rng: Rng) {
         if now.saturating_sub(sampled) >= SAMPLE {
             sampled = now;
             sample(&core, now);
+            core.couriers.close_unused();
         }
         core.stats.threads[id].turns.took(clock::thread_cpu_us().saturating_sub(began), 0);
         let took = core.clock.monotonic_us().saturating_sub(last);

@@ -207,6 +207,18 @@ impl Ctx<'_> {
     /// Exchanges the contents of two databases. Needs all locks.
     pub fn swap_dbs(&mut self, a: usize, b: usize) {
         let keyspace = self.keyspace();
+        // Who watches a key must not take one that had expired before the exchange for a change.
+        let mut watched: Vec<Box<[u8]>> = Vec::new();
+        self.locks.each(|_, shard| {
+            for db in [a, b] {
+                watched.extend(shard.dbs[db].watchers.keys().cloned());
+            }
+        });
+        for name in watched {
+            let key = keyspace.key(&name);
+            self.peek_in(a, &key);
+            self.peek_in(b, &key);
+        }
         let ready = &mut self.fx.ready;
         self.written = true;
         self.locks.each(|_, shard| {
