@@ -3,7 +3,7 @@
 //! The log gets absolute times, so that replaying it later comes to the same: a field whose time is over when it is
 //! set is removed at once, and logged as HDEL. Replaying never removes by the clock.
 
-use crate::commands::hashes::sweep;
+use crate::commands::hashes::sweep_named;
 use crate::commands::prelude::*;
 use crate::ds::listpack::LpValue;
 use crate::value::hash::Hash;
@@ -93,6 +93,10 @@ struct Touched<'a> {
     timed: Vec<&'a [u8]>,
     lifted: Vec<&'a [u8]>,
     removed: Vec<&'a [u8]>,
+    /// The log gets a command for each field that was removed.
+    removed_apart: bool,
+    /// The command that gave all fields their time: the log gets it as it was said, with the absolute time.
+    said: &'a [&'a [u8]],
 }
 
 impl<'a> Touched<'a> {
@@ -116,7 +120,11 @@ impl<'a> Touched<'a> {
             ctx.propagate_as(&[head, counted, fields].concat());
         };
         if !self.timed.is_empty() {
-            log(ctx, &[b"HPEXPIREAT", key.name, time.as_bytes()], &self.timed);
+            let head: [&[u8]; 3] = [b"HPEXPIREAT", key.name, time.as_bytes()];
+            match self.said.get(3..) {
+                Some(rest) => ctx.propagate_as(&[&head, rest].concat()),
+                None => log(ctx, &head, &self.timed),
+            }
             ctx.changed_by(self.timed.len() as u64, key, event::HASH, "hexpire");
             ctx.fields_will_expire(key);
         }
@@ -125,7 +133,8 @@ impl<'a> Touched<'a> {
             ctx.changed_by(self.lifted.len() as u64, key, event::HASH, "hpersist");
         }
         if !self.removed.is_empty() {
-            log(ctx, &[b"HDEL", key.name], &self.removed);
+            let apart = if self.removed_apart { 1 } else { self.removed.len() };
+            self.removed.chunks(apart).for_each(|fields| log(ctx, &[b"HDEL", key.name], fields));
             ctx.changed_by(self.removed.len() as u64, key, event::HASH, "hdel");
             drop_if_empty(ctx, key);
         }
@@ -150,8 +159,8 @@ fn expire(
     relative: bool,
     out: &mut Reply<'_>,
 ) -> Result {
-    let key = ctx.key(args.next()?);
-    sweep(ctx, &key)?;
+    let (argv, key) = (args.argv(), ctx.key(args.next()?));
+    ctx.peek_as::<Hash>(&key)?;
     let said = args.int()?;
     let at = absolute(ctx, said, seconds, relative)?;
     let condition = Condition::parse(args);
@@ -175,6 +184,10 @@ fn expire(
     } else {
         names.iter().for_each(|_| out.int(-2));
     }
+    touched.removed_apart = true;
+    if touched.timed.len() == names.len() {
+        touched.said = argv;
+    }
     touched.report(ctx, &key, at);
     Ok(())
 }
@@ -197,14 +210,15 @@ fn hpexpireat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 
 fn ask(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>, show: fn(u64, u64) -> u64) -> Result {
     let key = ctx.key(args.next()?);
-    sweep(ctx, &key)?;
+    ctx.peek_as::<Hash>(&key)?;
     let names = fields(args, BAD_COUNT)?;
-    let now = ctx.now_ms();
+    let (now, over) = (ctx.now_ms(), ctx.field_now());
     let hash = ctx.read::<Hash>(&key)?;
     out.array(names.len());
     for name in names {
         out.int(match hash.and_then(|hash| hash.get(name)) {
             None => -2,
+            Some((_, Some(at))) if at <= over => -2,
             Some((_, None)) => -1,
             Some((_, Some(at))) => i64::try_from(show(at, now)).unwrap_or(i64::MAX),
         });
@@ -230,15 +244,16 @@ fn hpexpiretime(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
 
 fn hpersist(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    sweep(ctx, &key)?;
+    ctx.peek_as::<Hash>(&key)?;
     let names = fields(args, BAD_COUNT)?;
+    let now = ctx.field_now();
     let mut touched = Touched::default();
     out.array(names.len());
     match ctx.write::<Hash>(&key)? {
         None => names.iter().for_each(|_| out.int(-2)),
         Some(hash) => {
             for &name in names {
-                if hash.get(name).is_none() {
+                if hash.live(name, now).is_none() {
                     out.int(-2);
                 } else if hash.persist_field(name) {
                     touched.lifted.push(name);
@@ -280,10 +295,11 @@ fn answer(hash: Option<&Hash>, names: &[&[u8]], out: &mut Reply<'_>) {
 
 fn hgetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    sweep(ctx, &key)?;
+    ctx.peek_as::<Hash>(&key)?;
     let at = expiration(ctx, args)?;
     let persist = at.is_none() && args.word("persist");
     let names = fields(args, BAD_COUNT)?;
+    sweep_named(ctx, &key, names)?;
     let mut touched = Touched::default();
     answer(ctx.read::<Hash>(&key)?, names, out);
     if (at.is_some() || persist)
@@ -306,8 +322,9 @@ fn hgetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 
 fn hgetdel(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    sweep(ctx, &key)?;
+    ctx.peek_as::<Hash>(&key)?;
     let names = fields(args, BAD_COUNT)?;
+    sweep_named(ctx, &key, names)?;
     let mut touched = Touched::default();
     let mut values: Vec<Option<Vec<u8>>> = Vec::new();
     if let Some(hash) = ctx.write::<Hash>(&key)? {
@@ -379,7 +396,10 @@ impl<'a> SetEx<'a> {
 fn hsetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let set = SetEx::parse(ctx, args)?;
-    sweep(ctx, &key)?;
+    if set.present.is_some() {
+        let names: Vec<&[u8]> = set.pairs.iter().step_by(2).copied().collect();
+        sweep_named(ctx, &key, &names)?;
+    }
     let hash = ctx.peek_as::<Hash>(&key)?;
     let there = |pair: &[&[u8]]| hash.is_some_and(|hash| hash.get(pair[0]).is_some());
     if set.present.is_some_and(|want| set.pairs.chunks_exact(2).any(|pair| there(pair) != want)) {

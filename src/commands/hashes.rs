@@ -34,9 +34,20 @@ pub(crate) fn sweep(ctx: &mut Ctx<'_>, key: &Key<'_>) -> Result {
     Ok(())
 }
 
-fn read<'c>(ctx: &'c mut Ctx<'_>, key: &Key<'_>) -> Result<Option<&'c Hash>> {
-    sweep(ctx, key)?;
-    ctx.read::<Hash>(key)
+/// Removes those of the named fields whose time is over.
+pub(crate) fn sweep_named(ctx: &mut Ctx<'_>, key: &Key<'_>, names: &[&[u8]]) -> Result {
+    if ctx.peek_as::<Hash>(key)?.is_some() {
+        ctx.expire_named(key, names);
+    }
+    Ok(())
+}
+
+/// A hash of which some fields are read: those of them whose time is over are removed. A replica keeps them, and so
+/// the time by which they are over comes with it.
+fn read<'c>(ctx: &'c mut Ctx<'_>, key: &Key<'_>, names: &[&[u8]]) -> Result<(Option<&'c Hash>, u64)> {
+    sweep_named(ctx, key, names)?;
+    let now = ctx.field_now();
+    Ok((ctx.read::<Hash>(key)?, now))
 }
 
 fn hset(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
@@ -57,7 +68,6 @@ fn set_pairs(ctx: &mut Ctx<'_>, args: &mut Args<'_>, name: &str) -> Result<usize
     if !pairs.len().is_multiple_of(2) {
         return Err(Error::arity(name));
     }
-    sweep(ctx, &key)?;
     let (limits, seed) = (ctx.limits(), ctx.seed());
     let hash = ctx.create::<Hash>(&key)?;
     let longest = pairs.iter().map(|p| p.len()).max().unwrap_or(0);
@@ -73,7 +83,7 @@ fn set_pairs(ctx: &mut Ctx<'_>, args: &mut Args<'_>, name: &str) -> Result<usize
 fn hsetnx(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let (field, value) = (args.next()?, args.next()?);
-    sweep(ctx, &key)?;
+    sweep_named(ctx, &key, &[field])?;
     if ctx.peek_as::<Hash>(&key)?.is_some_and(|hash| hash.get(field).is_some()) {
         out.flag(false);
         return Ok(());
@@ -88,8 +98,9 @@ fn hsetnx(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 fn hget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let field = args.next()?;
-    match read(ctx, &key)?.and_then(|hash| hash.get(field)) {
-        Some((value, _)) => out.element(value),
+    let (hash, now) = read(ctx, &key, &[field])?;
+    match hash.and_then(|hash| hash.live(field, now)) {
+        Some(value) => out.element(value),
         None => out.null(),
     }
     Ok(())
@@ -98,11 +109,11 @@ fn hget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 fn hmget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let fields = args.take_rest();
-    let hash = read(ctx, &key)?;
+    let (hash, now) = read(ctx, &key, fields)?;
     out.array(fields.len());
     for field in fields {
-        match hash.and_then(|hash| hash.get(field)) {
-            Some((value, _)) => out.element(value),
+        match hash.and_then(|hash| hash.live(field, now)) {
+            Some(value) => out.element(value),
             None => out.null(),
         }
     }
@@ -111,12 +122,13 @@ fn hmget(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
 
 fn hgetall(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    let Some(hash) = read(ctx, &key)? else {
+    let now = ctx.field_now();
+    let Some(hash) = ctx.read::<Hash>(&key)? else {
         out.map(0);
         return Ok(());
     };
-    out.map(hash.len());
-    for field in hash.iter() {
+    out.map(hash.live_len(now));
+    for field in hash.iter().filter(|field| !field.is_over(now)) {
         out.element(field.name);
         out.element(field.value);
     }
@@ -138,12 +150,13 @@ fn reply_each(
     part: for<'f> fn(crate::value::hash::Field<'f>) -> LpValue<'f>,
 ) -> Result {
     let key = ctx.key(args.next()?);
-    let Some(hash) = read(ctx, &key)? else {
+    let now = ctx.field_now();
+    let Some(hash) = ctx.read::<Hash>(&key)? else {
         out.array(0);
         return Ok(());
     };
-    out.array(hash.len());
-    for field in hash.iter() {
+    out.array(hash.live_len(now));
+    for field in hash.iter().filter(|field| !field.is_over(now)) {
         out.element(part(field));
     }
     Ok(())
@@ -151,7 +164,8 @@ fn reply_each(
 
 fn hlen(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
-    let len = read(ctx, &key)?.map_or(0, Hash::len);
+    // Those whose time is over count until they are removed.
+    let len = ctx.read::<Hash>(&key)?.map_or(0, Hash::len);
     out.len(len);
     Ok(())
 }
@@ -159,23 +173,22 @@ fn hlen(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 fn hexists(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let field = args.next()?;
-    let there = read(ctx, &key)?.is_some_and(|hash| hash.get(field).is_some());
-    out.flag(there);
+    let (hash, now) = read(ctx, &key, &[field])?;
+    out.flag(hash.is_some_and(|hash| hash.live(field, now).is_some()));
     Ok(())
 }
 
 fn hstrlen(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let field = args.next()?;
-    let len = read(ctx, &key)?.and_then(|hash| hash.get(field)).map_or(0, |(value, _)| value.to_vec().len());
-    out.len(len);
+    let (hash, now) = read(ctx, &key, &[field])?;
+    out.len(hash.and_then(|hash| hash.live(field, now)).map_or(0, |value| value.to_vec().len()));
     Ok(())
 }
 
 fn hdel(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let fields = args.take_rest();
-    sweep(ctx, &key)?;
     let (mut removed, mut empty) = (0, false);
     if let Some(hash) = ctx.write::<Hash>(&key)? {
         for field in fields {
@@ -200,7 +213,7 @@ fn hincrby(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
     let key = ctx.key(args.next()?);
     let field = args.next()?;
     let by = args.int()?;
-    sweep(ctx, &key)?;
+    sweep_named(ctx, &key, &[field])?;
     let old = match ctx.peek_as::<Hash>(&key)?.and_then(|hash| hash.get(field)) {
         None => 0,
         Some((LpValue::Int(n), _)) => n,
@@ -224,7 +237,7 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
     if !by.is_finite() {
         return Err(Error::new("ERR value is NaN or Infinity"));
     }
-    sweep(ctx, &key)?;
+    sweep_named(ctx, &key, &[field])?;
     let old = match ctx.peek_as::<Hash>(&key)?.and_then(|hash| hash.get(field)) {
         None => LongDouble::from(0),
         Some((value, _)) => {
@@ -248,7 +261,8 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
 fn hscan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let key = ctx.key(args.next()?);
     let cursor = scan_args::cursor(args)?;
-    let Some(hash) = read(ctx, &key)? else {
+    let now = ctx.field_now();
+    let Some(hash) = ctx.read::<Hash>(&key)? else {
         scan_args::reply_empty(out);
         return Ok(());
     };
@@ -257,7 +271,7 @@ fn hscan(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     let mut list = Reply::new(&mut elements, out.proto());
     let next = hash.scan(cursor, scan.count, |field| {
         let mut digits = itoa::Buffer::new();
-        if scan.admits(field.name.as_bytes(&mut digits)) {
+        if !field.is_over(now) && scan.admits(field.name.as_bytes(&mut digits)) {
             list.element(field.name);
             found += 1;
             if !scan.no_values {

@@ -14,7 +14,7 @@ use crate::keyspace::event;
 use crate::keyspace::evict::lfu;
 use crate::keyspace::key::Key;
 use crate::util::number;
-use crate::value::{Kind, Typed, Value};
+use crate::value::{Hash, Kind, Typed, Value};
 
 /// What becomes of a key's expiry when its value is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,10 +173,42 @@ impl Ctx<'_> {
     /// Removes up to `max` fields of a hash in the selected database whose time is over; the hash goes with its last
     /// one. Tells the log, then everyone.
     pub fn expire_fields(&mut self, key: &Key<'_>, max: usize) {
-        let (db, now) = (self.session.db, self.worker.now_ms);
+        let now = self.worker.now_ms;
         if self.data(key).field_expires == 0 {
             return;
         }
+        let mut gone: Vec<Vec<u8>> = Vec::new();
+        self.drop_fields(key, |hash| {
+            hash.expire_due(now, max, |name| gone.push(name.to_vec()));
+            gone
+        });
+    }
+
+    /// [`Ctx::expire_fields`] for those of the named fields whose time is over.
+    pub fn expire_named(&mut self, key: &Key<'_>, names: &[&[u8]]) {
+        let now = self.worker.now_ms;
+        if self.data(key).field_expires == 0 {
+            return;
+        }
+        self.drop_fields(key, |hash| {
+            let over = |name: &[u8]| matches!(hash.get(name), Some((_, Some(at))) if at <= now);
+            let gone: Vec<Vec<u8>> =
+                names.iter().filter(|name| over(name)).map(|name| name.to_vec()).collect();
+            gone.iter().for_each(|name| {
+                hash.remove(name);
+            });
+            gone
+        });
+    }
+
+    /// The time by which the fields of a hash are over: never, while the log is replayed.
+    pub fn field_now(&self) -> u64 {
+        if self.mode == Mode::Replay { 0 } else { self.worker.now_ms }
+    }
+
+    /// Removes what `drop` removes from a hash, if the time of any field is over.
+    fn drop_fields(&mut self, key: &Key<'_>, drop: impl FnOnce(&mut Hash) -> Vec<Vec<u8>>) {
+        let (db, now) = (self.session.db, self.worker.now_ms);
         let due = match self.peek(key) {
             Some(View::Value(Value::Hash(hash))) => hash.next_expiry().is_some_and(|at| at <= now),
             _ => false,
@@ -185,20 +217,19 @@ impl Ctx<'_> {
             return;
         }
         self.written = true;
-        let mut gone: Vec<Vec<u8>> = Vec::new();
-        let mut empty = false;
+        let (mut gone, mut empty) = (Vec::new(), false);
         if let Some(mut item) = self.shard(key).get_mut(db, key)
             && let Some(Value::Hash(hash)) = item.value_mut()
         {
-            hash.expire_due(now, max, |name| gone.push(name.to_vec()));
+            gone = drop(hash);
             empty = hash.is_empty();
         }
         if gone.is_empty() {
             return;
         }
-        let mut argv: Vec<&[u8]> = vec![b"HDEL", key.name];
-        argv.extend(gone.iter().map(Vec::as_slice));
-        self.log_before(db, &argv);
+        for name in &gone {
+            self.log_before(db, &[b"HDEL", key.name, name]);
+        }
         self.stats.expired_fields.add(gone.len() as u64);
         self.touched_by(0, db, 0, key);
         self.notify_in(db, key, event::HASH, "hexpired");

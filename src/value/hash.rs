@@ -49,6 +49,13 @@ pub struct Field<'a> {
     pub expire: Option<u64>,
 }
 
+impl Field<'_> {
+    /// True when its time is over.
+    pub fn is_over(&self, now: u64) -> bool {
+        self.expire.is_some_and(|at| at <= now)
+    }
+}
+
 /// The fields of a big hash, with those that expire in order.
 pub struct Fields {
     table: Table<Pair>,
@@ -455,6 +462,19 @@ impl Hash {
             Hash::Table(fields) => from_parts(fields.table.get(fields.table.hash(name), name)?.into_parts()),
         };
         Some((field.value, field.expire))
+    }
+
+    /// The value of a field whose time is not over.
+    pub fn live(&self, name: &[u8], now: u64) -> Option<LpValue<'_>> {
+        self.get(name).filter(|(_, at)| at.is_none_or(|at| at > now)).map(|(value, _)| value)
+    }
+
+    /// Number of fields whose time is not over.
+    pub fn live_len(&self, now: u64) -> usize {
+        if self.next_expiry().is_none_or(|at| at > now) {
+            return self.len();
+        }
+        self.iter().filter(|field| !field.is_over(now)).count()
     }
 
     /// A random field, each equally likely.
