@@ -40,7 +40,7 @@ macro_rules! transcripts {
 
 transcripts! {
     strings bitmaps bitfield hashes hashttl lists sets zsets streams groups hll geo keys expire sort pubsub multi
-    blocking scripting functions acl introspection cluster connection protocol
+    blocking scripting functions acl introspection cluster overdue connection protocol
     migrate;
     not yet:
 }
