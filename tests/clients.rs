@@ -19,7 +19,7 @@ macro_rules! against_both {
     ($($name:ident)*) => {
         mod redis_server { $(#[test] fn $name() { super::$name(&super::Server::oracle(&["--enable-debug-command", "yes"])); })* }
         mod peregrine {
-            $(#[test] #[ignore = "until the server answers"] fn $name() {
+            $(#[test] fn $name() {
                 super::$name(&super::Server::peregrine(&["--enable-debug-command", "yes"]));
             })*
         }

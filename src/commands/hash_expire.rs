@@ -366,7 +366,7 @@ impl<'a> SetEx<'a> {
                 continue;
             }
             if args.word("fields") {
-                let n = args.int_in(1, i64::MAX / 2, Error::new("ERR invalid number of fields"))?;
+                let n = args.int_in(1, i64::from(i32::MAX), Error::new("ERR invalid number of fields"))?;
                 if usize::try_from(n * 2).ok() != Some(args.left()) {
                     return Err(Error::arity("hsetex"));
                 }

@@ -78,7 +78,7 @@ impl Pair {
         for args in commands {
             let real = self.real.read().unwrap_or_else(|e| {
                 let asked: Vec<_> = commands.iter().map(|c| text::command(c)).collect();
-                panic!("the oracle: {e}, after:\n{}", asked.join("\n"))
+                panic!("the oracle: {e}, asked {}, in:\n{}", text::command(args), asked.join("\n"))
             });
             let ours = match &sent {
                 Ok(()) => self.ours.read(),

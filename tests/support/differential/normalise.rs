@@ -76,7 +76,10 @@ const RULES: &[(&str, &str, Rule, &str)] = &[
     ),
     ("PUBSUB", "CHANNELS", Rule::AnyOrder, HASHED),
     ("PUBSUB", "SHARDCHANNELS", Rule::AnyOrder, HASHED),
-    ("ACL", "CAT", Rule::AnyOrder, HASHED),
+    ("ACL", "CAT", Rule::Anything, "the sets of commands differ by those that are newer, and by vector sets"),
+    ("MSETEX", "*", Rule::NotSent, NEWER),
+    ("DELEX", "*", Rule::NotSent, NEWER),
+    ("DIGEST", "*", Rule::NotSent, NEWER),
     ("ACL", "GENPASS", Rule::Shape, RANDOM),
     ("ACL", "LOG", Rule::NotSent, CLOCK),
     ("ACL", "SETUSER", Rule::NotSent, LASTING),
@@ -149,6 +152,7 @@ const SERVER: &str = "describes the server, not the data";
 const LASTING: &str = "changes what later epochs start from; transcripts have it";
 const FRAMES: &str = "ends the connection, or replies no longer match requests; transcripts have it";
 const REPLICA: &str = "the tests of replication have it";
+const NEWER: &str = "came after 8.2.3";
 const DISK: &str = "the tests of durability have it";
 
 /// Rows of the table that declare something and say no reason for it.

@@ -6,10 +6,11 @@
 use super::super::server::Server;
 use super::generate::Step;
 use super::{Answers, Options, Pair, command_of, signature};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How long one fault may take to shrink.
-const LIMIT: Duration = Duration::from_secs(6);
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// The fewest steps found that end in a fault of this signature, and its answers; `None` if it does not recur.
 pub fn shrink(
@@ -49,14 +50,26 @@ pub fn shrink(
     Some(best)
 }
 
+/// The commands that share a key with the last one, or with one that does, before it.
 fn related(history: &[Step]) -> Vec<Step> {
     let (last, before) = history.split_last().expect("a fault has a command");
     let Some(args) = command_of(last) else { return history.to_vec() };
-    let shares = |step: &&Step| match step {
-        Step::Command(other) => other.iter().skip(1).any(|a| args[1..].contains(a) && a.contains(&b':')),
-        Step::Sleep(_) => true,
-    };
-    before.iter().filter(shares).chain([last]).cloned().collect()
+    let is_key = |arg: &&Vec<u8>| arg.contains(&b':') && arg.len() < 12;
+    let mut keys: HashSet<&Vec<u8>> = args.iter().skip(1).filter(is_key).collect();
+    let mut kept: Vec<Step> = vec![last.clone()];
+    for step in before.iter().rev() {
+        let Step::Command(args) = step else {
+            kept.push(step.clone());
+            continue;
+        };
+        let named: Vec<_> = args.iter().skip(1).filter(is_key).collect();
+        if named.iter().any(|key| keys.contains(key)) {
+            keys.extend(named);
+            kept.push(step.clone());
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 /// Runs the steps on empty servers; the last command's answers if they show the wanted fault.
