@@ -166,7 +166,10 @@ fn requests(row: &Row) -> Vec<Vec<Vec<Vec<u8>>>> {
         let mut group = Vec::new();
         for at in 0..tokens.len() {
             let Token::Number(class, _, true) = tokens[at] else { continue };
-            let edges = INTEGER_EDGES.iter().chain(&FLOAT_EDGES).filter(|edge| !is_heavy(class, edge) && !is_cut(row, edge));
+            let edges = INTEGER_EDGES
+                .iter()
+                .chain(&FLOAT_EDGES)
+                .filter(|edge| !is_heavy(class, edge) && !is_cut(row, edge));
             group.extend(edges.map(|edge| with(row, &tokens, at, edge)));
         }
         groups.push(group);

@@ -21,6 +21,17 @@ use crate::value::Value;
 /// One key with its value, as the tables own it.
 pub type Slot = Entry<Value>;
 
+/// Longest text, and longest text and key together, of a string that Redis embeds in its object: with a head of 16
+/// bytes, the lengths, and the time when it has one, it fits into 64.
+const EMBEDDED: (usize, usize) = (44, 41);
+
+/// Whether an entry is a string short enough to be embedded, and nothing has made it another kind of text.
+pub fn is_embedded(slot: &Slot) -> bool {
+    let View::Str(text) = slot.view() else { return false };
+    let time = if slot.expire().is_some() { size_of::<u64>() } else { 0 };
+    !slot.raw() && text.len() <= EMBEDDED.0 && text.len() + slot.key().len() + time <= EMBEDDED.1
+}
+
 /// Receives entries as they were when a snapshot began, before they change.
 pub trait Preimage: Send {
     /// Saves an entry; it is about to change or to be removed. `db` is the database that it was in when the
@@ -198,6 +209,9 @@ impl Shard {
     pub fn set_expire(&mut self, db: usize, key: &Key<'_>, at: Option<u64>) -> bool {
         let Some(mut item) = self.get_mut(db, key) else { return false };
         let had = item.expire().is_some();
+        // A text that had no room beside the time is not put back when the time is lifted.
+        let raw = item.raw() || matches!(item.view(), View::Str(_)) && !is_embedded(&item);
+        item.set_raw(raw);
         item.set_expire(at);
         item.set_mark(is_marked(&item));
         drop(item);

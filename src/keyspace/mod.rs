@@ -19,6 +19,6 @@ pub mod lock;
 pub mod tracked;
 pub mod waiter;
 
-pub use db::{Db, Shard, Slot};
+pub use db::{Db, Shard, Slot, is_embedded};
 pub use key::Key;
 pub use lock::{Keyspace, Locked};
