@@ -262,6 +262,12 @@ fn a_replica_takes_no_writes_and_hides_what_has_expired() {
     drop(primary);
     wait_until("the link is down", || !is_up(&replica));
     assert!(text(&client.cmd("GET k")).starts_with("MASTERDOWN"));
+    // Nor from a transaction that was allowed when it was queued.
+    client.cmd("CONFIG SET replica-serve-stale-data yes");
+    client.cmd("MULTI");
+    client.cmd("GET k");
+    replica.connect().cmd("CONFIG SET replica-serve-stale-data no");
+    assert!(text(&client.cmd("EXEC")).contains("MASTERDOWN"));
 }
 
 /// A primary that sends a snapshot with a wrong byte.

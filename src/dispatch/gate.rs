@@ -151,7 +151,14 @@ fn replica(r: &Request<'_>) -> Result {
 fn stale(r: &Request<'_>) -> Result {
     let link = &r.core.replication.link;
     let refuses = link.is_replica() && !link.is_up() && !r.worker.config.replica_serve_stale_data;
-    if refuses && !r.entry.row.is(STALE) { Err(error::MASTER_DOWN) } else { Ok(()) }
+    if !refuses {
+        return Ok(());
+    }
+    let queue = r.session.multi.iter().flat_map(|multi| &multi.queue);
+    let runs_queue = matches!(r.entry.row.lock, Lock::Queue);
+    let may = |id: usize| r.core.table.entry(id).row.is(STALE);
+    let queued = !runs_queue || queue.into_iter().all(|queued| may(queued.command));
+    if r.entry.row.is(STALE) && queued { Ok(()) } else { Err(error::MASTER_DOWN) }
 }
 
 fn subscriber(r: &Request<'_>) -> Result {
