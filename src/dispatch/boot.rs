@@ -30,6 +30,9 @@ pub fn load(core: &Core) -> io::Result<()> {
     let world = core.world();
     remove_leftovers(core);
     let on = core.config.load().appendonly;
+    if !on {
+        aof::load::remember(world)?;
+    }
     let found = on && aof::load::all(world, &mut Replayer::new(core)?)?;
     if !found {
         // Turned on for the first time, the append-only file starts from the snapshot.

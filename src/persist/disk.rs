@@ -106,13 +106,25 @@ pub trait Disk: Send + Sync {
         self.len(path).is_ok()
     }
 
+    /// Makes a directory, if there is none, that survives a loss of power.
+    ///
+    /// # Errors
+    /// Those of [`Disk::make_dir`] and [`Disk::sync_dir`].
+    fn ensure_dir(&self, path: &Path) -> io::Result<()> {
+        self.make_dir(path)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
+
     /// Renames a file that has been made durable, and makes its new name durable.
     ///
     /// # Errors
     /// Those of [`Disk::rename`] and [`Disk::sync_dir`].
     fn publish(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let dir = |path: &Path| path.parent().unwrap_or(Path::new(".")).to_owned();
+        // First the name that it has: lest another file that once had it gets the new one.
+        self.sync_dir(&dir(from))?;
         self.rename(from, to)?;
-        self.sync_dir(to.parent().unwrap_or(Path::new(".")))
+        self.sync_dir(&dir(to))
     }
 }
 

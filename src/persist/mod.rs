@@ -91,6 +91,16 @@ pub enum Job {
     Run(Box<dyn FnOnce(World<'_>) + Send>),
 }
 
+impl Job {
+    fn run(self, world: World<'_>) {
+        match self {
+            Job::Save(snapshot) => save::finish(world, snapshot),
+            Job::Rewrite(snapshot) => aof::rewrite::finish(world, snapshot),
+            Job::Run(run) => run(world),
+        }
+    }
+}
+
 /// Counts and times that INFO tells; unix seconds, and -1 for "never".
 #[derive(Debug)]
 pub struct Status {
@@ -156,6 +166,8 @@ pub struct Persist {
     libraries: Mutex<Vec<Arc<[u8]>>>,
     jobs: Sender<Job>,
     receiver: Mutex<Option<Receiver<Job>>>,
+    /// Ends the process, when what clients were promised can no longer be kept. Does not return; tests put a panic here.
+    pub end_process: fn(),
     /// SHUTDOWN or a signal has done its work: the process may end.
     pub ended: tokio::sync::Notify,
     /// A signal has asked for the end, which has not begun.
@@ -197,6 +209,7 @@ impl Persist {
             libraries: Mutex::default(),
             jobs,
             receiver: Mutex::new(Some(receiver)),
+            end_process: || std::process::exit(1),
             ended: tokio::sync::Notify::new(),
             end_pending: false.into(),
             ending: false.into(),
@@ -290,11 +303,15 @@ impl Persist {
     pub fn work(&self, world: World<'_>) {
         let Some(receiver) = self.receiver.lock().take() else { return };
         for job in receiver {
-            match job {
-                Job::Save(snapshot) => save::finish(world, snapshot),
-                Job::Rewrite(snapshot) => aof::rewrite::finish(world, snapshot),
-                Job::Run(run) => run(world),
-            }
+            job.run(world);
+        }
+    }
+
+    /// Does on this thread what the saver's has been given so far. Does nothing while that one is at work.
+    pub fn work_pending(&self, world: World<'_>) {
+        let receiver = self.receiver.lock();
+        while let Some(job) = receiver.as_ref().and_then(|r| r.try_recv().ok()) {
+            job.run(world);
         }
     }
 }

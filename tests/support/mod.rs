@@ -11,5 +11,6 @@ pub mod history;
 pub mod resp;
 pub mod rng;
 pub mod server;
+pub mod simdisk;
 pub mod text;
 pub mod transcript;

@@ -68,13 +68,30 @@ pub fn all(world: World<'_>, replay: &mut dyn Replay) -> io::Result<bool> {
     for (i, part) in parts.iter().enumerate() {
         let began = world.clock.monotonic_us();
         let is_base = manifest.base.as_ref() == Some(*part);
-        file(world, &names.path(&part.name), replay, i + 1 == parts.len())?;
+        let place = Place::of(world, &names, &parts, i, is_base)?;
+        let whole = file(world, &names.path(&part.name), replay, place)?;
         let took = world.clock.monotonic_us().saturating_sub(began) as f64 / 1e6;
         let what = if is_base { "base" } else { "incr" };
         tracing::info!("DB loaded from {what} file {}: {took:.3} seconds", part.name);
+        if !whole {
+            drop_later(world, &names, parts.get(i + 1..).unwrap_or_default())?;
+            break;
+        }
     }
     *world.persist.aof.manifest.lock() = manifest;
     Ok(true)
+}
+
+/// Remembers what the manifest says although the file is off: should it be turned on, its files get other names.
+///
+/// # Errors
+/// When there is a manifest that cannot be read; the log has been told why.
+pub fn remember(world: World<'_>) -> io::Result<()> {
+    let names = Names::new(&world.config.load());
+    if let Some(manifest) = Manifest::load(&*world.persist.disk, &names)? {
+        *world.persist.aof.manifest.lock() = manifest;
+    }
+    Ok(())
 }
 
 /// A file from before there were manifests becomes the base.
@@ -84,7 +101,7 @@ fn adopt_old_file(world: World<'_>, config: &Config, names: &Names) -> io::Resul
     if !disk.exists(&old) {
         return Ok(None);
     }
-    disk.make_dir(&names.dir)?;
+    disk.ensure_dir(&names.dir)?;
     let part = Part { name: names.prefix.clone(), seq: 1 };
     let manifest = Manifest { base: Some(part), last: [1, 0], ..Manifest::default() };
     manifest.save(disk, names)?;
@@ -114,8 +131,13 @@ fn finish_adoption(world: World<'_>, config: &Config, names: &Names, manifest: &
 fn refuse_orphans(world: World<'_>, names: &Names) -> io::Result<()> {
     let Ok(list) = world.persist.disk.list(&names.dir) else { return Ok(()) };
     let prefix = format!("{}.", names.prefix);
-    let orphan = list.iter().find(|n| n.starts_with(&prefix) && (n.ends_with(".aof") || n.ends_with(".rdb")));
-    let Some(orphan) = orphan else { return Ok(()) };
+    let is_part = |n: &&String| n.starts_with(&prefix) && (n.ends_with(".aof") || n.ends_with(".rdb"));
+    if world.persist.disk.exists(&names.first()) {
+        // The very first files were being made: nothing has been promised of them.
+        list.iter().filter(is_part).try_for_each(|n| world.persist.disk.remove(&names.path(n)))?;
+        return Ok(());
+    }
+    let Some(orphan) = list.iter().find(is_part) else { return Ok(()) };
     tracing::error!(
         "{} holds {orphan} but no manifest. Restore {}, or move the files away to start without them.",
         names.dir.display(),
@@ -185,6 +207,9 @@ fn mend(world: World<'_>, config: &Config, path: &Path, found: &Found) -> io::Re
     let what = if torn { "short read while loading" } else { "damaged tail of" };
     tracing::warn!("!!! Warning: {what} the AOF file {name}!!!");
     tracing::warn!("!!! Truncating the AOF {name} at offset {good} !!!");
+    if behind == 0 {
+        return Ok(());
+    }
     let kept = cut_off(world, path, good)?;
     let setting =
         if torn { "aof-load-truncated is enabled" } else { "aof-load-corrupt-tail-max-size allows it" };
@@ -192,15 +217,62 @@ fn mend(world: World<'_>, config: &Config, path: &Path, found: &Found) -> io::Re
     Ok(())
 }
 
-/// Reads one file: a snapshot, commands, or one behind the other. `last`: its end may be missing.
-fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay, last: bool) -> io::Result<()> {
+/// Where a file stands among the others.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Its end may be missing: nothing follows it, or nothing that the limit for damaged tails does not allow to lose.
+    may_be_cut: bool,
+    /// It is shorter than it was when the next file was begun.
+    cut: bool,
+}
+
+impl Place {
+    /// A loss of power can take the end of a file that has been left, as long as the next one is young: then what is in
+    /// the next one goes too, so that what survives is a beginning.
+    fn of(world: World<'_>, names: &Names, parts: &[&Part], i: usize, is_base: bool) -> io::Result<Place> {
+        let disk = &*world.persist.disk;
+        let path = |part: &Part| names.path(&part.name);
+        let mut later = 0;
+        for part in parts.get(i + 1..).unwrap_or_default() {
+            later += disk.len(&path(part))?;
+        }
+        let limit = world.config.load().aof_load_corrupt_tail_max_size;
+        let last = i + 1 == parts.len();
+        let mut cut = false;
+        if let (Some(part), Some(next), false) = (parts.get(i), parts.get(i + 1), is_base) {
+            let length = scan::length_before(&mut disk.read(&path(next))?)?;
+            cut = length.is_some_and(|length| disk.len(&path(part)).is_ok_and(|is| is < length));
+        }
+        Ok(Place { may_be_cut: last || (!is_base && later <= limit), cut })
+    }
+}
+
+/// Empties the files behind one whose end is missing, and keeps what they held aside.
+fn drop_later(world: World<'_>, names: &Names, parts: &[&Part]) -> io::Result<()> {
+    for part in parts {
+        let path = names.path(&part.name);
+        if world.persist.disk.len(&path)? > 0 {
+            let kept = cut_off(world, &path, 0)?;
+            tracing::warn!(
+                "{} builds on what is missing before it: what it held is in {}",
+                part.name,
+                kept.display()
+            );
+        }
+    }
+    *world.persist.aof.tail.lock() = Tail::default();
+    Ok(())
+}
+
+/// Reads one file: a snapshot, commands, or one behind the other. False when its end is missing.
+fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay, place: Place) -> io::Result<bool> {
     let (config, disk) = (world.config.load(), &*world.persist.disk);
     replay.begin_file();
     let mut input = disk.read(path)?;
     let mut source = Source::new(&mut input);
     if source.at_end().map_err(to_io)? {
         *world.persist.aof.tail.lock() = Tail::default();
-        return Ok(());
+        return Ok(!place.cut);
     }
     if source.leftover().starts_with(b"REDIS") {
         tracing::info!("Reading RDB base file on AOF loading...");
@@ -211,10 +283,13 @@ fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay, last: bool) -> i
         })?;
     }
     let start = source.offset();
-    let found = scan::commands(&mut source, None)?;
+    let mut found = scan::commands(&mut source, None)?;
+    if place.cut && found.end == End::Whole {
+        found.end = End::Short;
+    }
     *world.persist.aof.tail.lock() = found.tail;
     if found.end != End::Whole {
-        if !last && matches!(found.end, End::Short | End::Zeros) {
+        if !place.may_be_cut && matches!(found.end, End::Short | End::Zeros) {
             tracing::error!("Fatal error: the truncated file is not the last file");
             return Err(io::Error::other("the truncated file is not the last file"));
         }
@@ -222,7 +297,8 @@ fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay, last: bool) -> i
     }
     let mut input = disk.read(path)?;
     io::copy(&mut input.by_ref().take(start), &mut io::sink())?;
-    run(world, path, &mut input.take(found.good - start), replay)
+    run(world, path, &mut input.take(found.good - start), replay)?;
+    Ok(found.end == End::Whole)
 }
 
 fn to_io(bad: Bad) -> io::Error {
@@ -275,10 +351,11 @@ pub fn open(world: World<'_>) -> io::Result<()> {
     let config = world.config.load();
     let names = Names::new(&config);
     let (disk, aof) = (&*world.persist.disk, &world.persist.aof);
-    disk.make_dir(&names.dir)?;
+    disk.ensure_dir(&names.dir)?;
     let mut manifest = aof.manifest.lock();
     let mut next = manifest.clone();
     if next.base.is_none() && next.increments.is_empty() {
+        names.begin_first(disk)?;
         let options = rewrite::base_options(world);
         let part = names.base(next.next(0), !options.commands);
         tracing::info!("Creating AOF base file {} on server start", part.name);
@@ -308,10 +385,10 @@ pub fn open(world: World<'_>) -> io::Result<()> {
     };
     let path = names.path(&part.name);
     let file = disk.append(&path)?;
-    clean(world, &names);
     if next != *manifest {
         next.save(disk, &names)?;
     }
+    clean(world, &names);
     next.clear_history(disk, &names)?;
     let size = disk.len(&path)?;
     let length = |part: &Part| disk.len(&names.path(&part.name)).unwrap_or(0);

@@ -80,6 +80,20 @@ impl Names {
         Part { name: format!("{}.{seq}.incr.aof", self.prefix), seq }
     }
 
+    /// A sign that the first files are being made, and that there has been no manifest yet.
+    pub fn first(&self) -> PathBuf {
+        self.path(&format!("temp-{}.first", self.prefix))
+    }
+
+    /// Sets that sign, durably.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn begin_first(&self, disk: &dyn Disk) -> io::Result<()> {
+        disk.create(&self.first())?;
+        disk.sync_dir(&self.dir)
+    }
+
     /// Where increments go while the first base is being written.
     pub fn temporary_increment(&self) -> PathBuf {
         self.path(&format!("temp-{}.incr", self.prefix))
@@ -199,6 +213,7 @@ impl Manifest {
         let file = disk.create(&from)?;
         file.write(&self.text())?;
         file.sync()?;
+        // This makes the names of the files that it names durable before its own.
         disk.publish(&from, &to)
     }
 

@@ -265,29 +265,30 @@ impl Aof {
                 }
                 *wanted = false;
             }
-            self.beat(world, &mut last_sync);
+            if !self.beat(world, &mut last_sync) {
+                // The next try is not before a while.
+                std::thread::sleep(BEAT);
+            }
         }
     }
 
-    fn beat(&self, world: World<'_>, last_sync: &mut u64) {
+    /// What the log's thread does over and over. `last_sync` is its memory of when it made the file durable: monotonic
+    /// microseconds, 0 at first. False when the file could not be written.
+    pub fn beat(&self, world: World<'_>, last_sync: &mut u64) -> bool {
         if self.state() == State::Off {
-            return;
+            return true;
         }
         let config = world.config.load();
         let now = world.clock.monotonic_us();
         let policy = config.appendfsync;
         let due = policy == Appendfsync::Always || now.saturating_sub(*last_sync) >= SECOND;
         if !due && !(self.failed[0].load(Ordering::Acquire)) {
-            return;
+            return true;
         }
         if !timed(world, Event::AofWrite, || self.write_out(world, false)) {
-            self.give_up_if(
-                policy,
-                "Can't recover from AOF write error when the AOF fsync policy is 'always'.",
-            );
-            // The next try is not before a while.
-            std::thread::sleep(BEAT);
-            return;
+            let why = "Can't recover from AOF write error when the AOF fsync policy is 'always'.";
+            self.give_up_if(world, policy, why);
+            return false;
         }
         *last_sync = now;
         self.look_for_file();
@@ -301,10 +302,8 @@ impl Aof {
             };
             if let Err(error) = synced {
                 *self.why.lock() = reason(&error);
-                self.give_up_if(
-                    policy,
-                    "Can't persist AOF for fsync error when the AOF fsync policy is 'always'.",
-                );
+                let why = "Can't persist AOF for fsync error when the AOF fsync policy is 'always'.";
+                self.give_up_if(world, policy, why);
                 if !self.failed[1].swap(true, Ordering::AcqRel) {
                     tracing::warn!(
                         "Fail to fsync the AOF file: {}. It is not trusted any more.",
@@ -314,10 +313,11 @@ impl Aof {
                 self.sync_failures.fetch_add(1, Ordering::AcqRel);
                 self.scheduled.store(true, Ordering::Release);
             }
-        } else if spared {
+        } else if spared && policy == Appendfsync::Always {
             self.durable.fetch_max(self.written.load(Ordering::Acquire), Ordering::AcqRel);
         }
         self.publish(policy);
+        true
     }
 
     /// A file that somebody has deleted survives no restart: a rewrite makes new ones.
@@ -330,10 +330,10 @@ impl Aof {
     }
 
     /// With `always`, clients have been promised that what they were told is durable: without that there is no going on.
-    fn give_up_if(&self, policy: Appendfsync, why: &str) {
+    fn give_up_if(&self, world: World<'_>, policy: Appendfsync, why: &str) {
         if policy == Appendfsync::Always && self.state() == State::On {
             tracing::error!("{why} {}. Exiting...", self.why());
-            std::process::exit(1);
+            (world.persist.end_process)();
         }
     }
 

@@ -100,8 +100,11 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
     let config = world.config.load();
     let names = Names::new(&config);
     let (disk, aof) = (&*world.persist.disk, &world.persist.aof);
-    disk.make_dir(&names.dir)?;
+    disk.ensure_dir(&names.dir)?;
     let state = aof.state();
+    if !disk.exists(&names.manifest()) {
+        names.begin_first(disk)?;
+    }
     let file = match state {
         State::Off => None,
         State::Waiting => Some(disk.create(&names.temporary_increment())?),
@@ -198,6 +201,7 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
     next.base = Some(base);
     next.save(disk, &names)?;
     *manifest = next;
+    let _ = disk.remove(&names.first());
     aof.sizes[0].store(length, Ordering::Release);
     aof.sizes[1].store(0, Ordering::Release);
     if state == State::Waiting {

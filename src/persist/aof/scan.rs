@@ -12,7 +12,7 @@
 
 use std::io::{self, Read};
 
-use crate::persist::aof::writer::{STAMP, SUM, Tail};
+use crate::persist::aof::writer::{AFTER, STAMP, SUM, Tail};
 use crate::persist::rdb::Bad;
 use crate::persist::rdb::source::Source;
 
@@ -169,6 +169,17 @@ fn sum_of(note: &[u8]) -> Option<u64> {
     let plain = digits.len() == 16 && digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f'));
     let digits = std::str::from_utf8(digits).ok().filter(|_| plain)?;
     u64::from_str_radix(digits, 16).ok()
+}
+
+/// The length that the file before this one had when this one was begun, if it says so at its beginning.
+///
+/// # Errors
+/// When the disk says no.
+pub fn length_before(input: &mut dyn Read) -> io::Result<Option<u64>> {
+    let mut head = Vec::new();
+    input.take(64).read_to_end(&mut head)?;
+    let line = head.split(|b| *b == b'\r').next().and_then(|line| line.strip_prefix(AFTER));
+    Ok(line.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()))
 }
 
 /// The time that a note holds.

@@ -4,6 +4,7 @@
 //! ```text
 //! #TS:1700000000      the commands that follow were written at this time (aof-timestamp-enabled)
 //! #CRC:0123456789abcdef   the CRC64 of all bytes since the last such note, or since the beginning (aof-checksums)
+//! #AFTER:4096         at the beginning of a file: the one before it ended at this length (aof-checksums)
 //! ```
 //!
 //! Invariants: a note stands between units, never inside one; a checksum is written when a second has passed since the
@@ -24,6 +25,9 @@ const SUM_US: u64 = 1_000_000;
 pub(super) const SUM: &[u8] = b"#CRC:";
 /// What a note with a time begins with.
 pub(super) const STAMP: &[u8] = b"#TS:";
+
+/// What a note with the length of the file before begins with.
+pub(super) const AFTER: &[u8] = b"#AFTER:";
 
 /// The bytes of a file behind its last checksum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,7 +101,15 @@ impl Writer {
                     }
                     self.left.extend(self.file.take());
                     self.file = self.next.pop_front();
-                    (self.size, self.tail, self.stamped) = (0, Tail::default(), 0);
+                    let before = std::mem::take(&mut self.size);
+                    (self.tail, self.stamped) = (Tail::default(), 0);
+                    if notes.sums {
+                        let note = [AFTER, before.to_string().as_bytes(), b"\r\n"].concat();
+                        // In the place of the cut: it is written when what follows is.
+                        self.taken.pieces.pop_front();
+                        self.taken.pieces.push_front(Piece::Bytes(note.into()));
+                        continue;
+                    }
                 }
             }
             self.taken.pieces.pop_front();
