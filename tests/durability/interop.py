@@ -14,11 +14,16 @@ from kill9 import Connection
 
 
 class Server:
+    running = []
+
     def __init__(self, program, port, directory, *options):
         self.log = open(os.path.join(directory, f'log-{port}'), 'ab')
         base = [program, '--port', str(port), '--dir', directory, '--save', '', '--enable-debug-command', 'yes']
         self.process = subprocess.Popen(base + list(options), stdout=self.log, stderr=self.log)
+        Server.running.append(self)
         for _ in range(600):
+            if self.process.poll() is not None:
+                break
             try:
                 self.connection = Connection(port)
                 if self.call('PING') == b'PONG':
@@ -67,9 +72,10 @@ def fill(server, fields_expire):
         do('SADD', 'set:packed', 'a', 'b', 17, 'c' * 40)
         do('SADD', 'set:table', *[f'member:{n}' for n in range(5000)])
         do('SADD', 'set:many-ints', *range(2000))
-        scores = ['1', '-2.5', '3.1400000000000001', 'inf', '-inf', '1e300', '0.1', '17']
+        # Redis 7.0 takes its digest of other digits than 8.2 does: these have the same in both.
+        scores = ['1', '-2.5', '3.14' if fields_expire else '3.125', 'inf', '-inf', '0.5', '17']
         do('ZADD', 'zset:packed', *[x for i, s in enumerate(scores) for x in (s, f'm{i}')])
-        do('ZADD', 'zset:tree', *[x for n in range(5000) for x in (n / 7, f'member:{n}')])
+        do('ZADD', 'zset:tree', *[x for n in range(5000) for x in (n / (7 if fields_expire else 8), f'member:{n}')])
         do('HSET', 'hash:packed', 'f', 'v', 'n', 7, 'long', 'x' * 60)
         do('HSET', 'hash:table', *[x for n in range(5000) for x in (f'field:{n}', n)])
         do('HSET', 'hash:long-field', 'f' * 100, 'v' * 1000)
@@ -164,13 +170,14 @@ def main():
     parser.add_argument('--port', type=int, default=23299)
     args = parser.parse_args()
     good = []
-    for fields_expire in (False, True):
-        directory = tempfile.mkdtemp(prefix='interop-')
-        good += by_file(args, directory, fields_expire)
-        shutil.rmtree(directory)
-    directory = tempfile.mkdtemp(prefix='interop-')
-    good += by_payload(args, directory)
-    shutil.rmtree(directory)
+    try:
+        for compared in (lambda d: by_file(args, d, False), lambda d: by_file(args, d, True), lambda d: by_payload(args, d)):
+            directory = tempfile.mkdtemp(prefix='interop-')
+            good += compared(directory)
+            shutil.rmtree(directory)
+    finally:
+        for server in Server.running:
+            server.stop()
     return 0 if all(good) else 1
 
 
