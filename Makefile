@@ -25,7 +25,7 @@ run: ## builds the server and starts it on port 6379
 	$(CARGO) run --release -- --port 6379
 
 .PHONY: test
-test: tools oracle clients lint unit lending ## everything that must hold, in less than half an hour on two cores
+test: tools oracle clients lint unit lending durability ## everything that must hold, in less than half an hour on two cores
 
 .PHONY: lint
 lint: ## formatting, clippy, and the dependencies' licences where cargo-deny is installed
@@ -41,6 +41,14 @@ unit: oracle ## the tests of cargo: units, transcripts, differential, history, c
 lending: clients ## the lending example, its workers and its server killed as they work
 	$(CARGO) build
 	$(VENV)/bin/python examples/lending/test_lending.py --server $${CARGO_TARGET_DIR:-target}/debug/peregrine --io-threads 2
+
+.PHONY: durability
+durability: oracle ## kills of the real process under load, and data moved between it and Redis
+	$(CARGO) build
+	export SERVER=$${CARGO_TARGET_DIR:-target}/debug/peregrine; \
+	python3 tests/durability/kill9.py --server $$SERVER --rounds 5; \
+	if command -v redis-server >/dev/null; then \
+	    python3 tests/durability/interop.py --server $$SERVER --newer $(ORACLE) --older "$$(command -v redis-server)"; fi
 
 .PHONY: soak
 soak: oracle ## long campaigns of the random tests, on a release build; SEED and SOAK_COMMANDS choose them
