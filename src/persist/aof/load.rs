@@ -260,7 +260,9 @@ fn drop_later(world: World<'_>, names: &Names, parts: &[&Part]) -> io::Result<()
             );
         }
     }
-    *world.persist.aof.tail.lock() = Tail::default();
+    if !parts.is_empty() {
+        *world.persist.aof.tail.lock() = Tail::default();
+    }
     Ok(())
 }
 
