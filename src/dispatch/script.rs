@@ -13,7 +13,7 @@ use crate::dispatch::keys;
 use crate::dispatch::permit;
 use crate::dispatch::route;
 use crate::dispatch::spec::{
-    ADMIN, CONNECTION, DENYOOM, FAST, Lock, LockNeed, MAY_REPLICATE, NOSCRIPT, READONLY, WRITE,
+    ADMIN, CONNECTION, DENYOOM, FAST, Lock, LockNeed, MAY_REPLICATE, NOSCRIPT, READONLY, STALE, WRITE,
 };
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -142,6 +142,12 @@ impl Runs {
     }
 }
 
+/// True on a replica that does not know how old its data is, and was told not to show it then.
+fn is_stale(ctx: &Ctx<'_>) -> bool {
+    let link = &ctx.core.replication.link;
+    link.is_replica() && !link.is_up() && !ctx.worker.config.replica_serve_stale_data
+}
+
 /// Whether what a command runs may run now: the checks that depend on what it declares.
 fn admit(ctx: &Ctx<'_>, flags: Flags, read_only: bool) -> Result {
     if flags.has(Flags::COMPAT) {
@@ -152,14 +158,13 @@ fn admit(ctx: &Ctx<'_>, flags: Flags, read_only: bool) -> Result {
     }
     let writes = !flags.has(Flags::NO_WRITES);
     let (link, config) = (&ctx.core.replication.link, &ctx.worker.config);
-    let stale = link.is_replica() && !link.is_up() && !config.replica_serve_stale_data;
-    if stale && !flags.has(Flags::ALLOW_STALE) {
+    if is_stale(ctx) && !flags.has(Flags::ALLOW_STALE) {
         return Err(Error::new(
             "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.",
         ));
     }
     if writes && !ctx.session.internal && link.is_replica() && config.replica_read_only {
-        return Err(Error::new("READONLY You can not run script with write flag on readonly replica."));
+        return Err(error::READ_ONLY);
     }
     if writes && !ctx.core.replication.suffices(config, ctx.worker.mono_ms) {
         return Err(error::NO_REPLICAS);
@@ -276,6 +281,9 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
         }
         if row.is(NOSCRIPT) && !core.scripts.allow_all.load(Ordering::Relaxed) {
             return Err(error::NO_SCRIPT_HERE);
+        }
+        if is_stale(self.ctx) && !row.is(STALE) {
+            return Err(Error::new("ERR Can not execute the command on a stale replica"));
         }
         let (worker, session) = (&*self.ctx.worker, &*self.ctx.session);
         let request = Request { core, worker, session, entry, argv };
