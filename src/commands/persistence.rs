@@ -87,22 +87,7 @@ pub const COMMANDS: &[Command] = &[
             "Makes a key from what DUMP gave.",
             RESTORE_SYNTAX,
         ),
-    Command::new("restore-asking", restore)
-        .arity(-4)
-        .flags(WRITE | DENYOOM | ASKING)
-        .acl(KEYSPACE | DANGEROUS)
-        .keys(&[one(OW | UPDATE, 1)])
-        .doc(
-            "server",
-            "3.0.0",
-            "O(1) for the key and O(N*M) for its N elements of size M, O(N*M*log(N)) for sorted sets",
-            "RESTORE as MIGRATE sends it between nodes of a cluster.",
-            RESTORE_SYNTAX,
-        )
-        .syscmd(),
 ];
-
-const RESTORE_SYNTAX: &str = "key:key@0 ttl:int serialized-value:str [REPLACE^3.0.0] [ABSTTL^5.0.0] [IDLETIME seconds:int^5.0.0] [FREQ frequency:int^5.0.0]";
 
 /// Something failed that the server's log tells about.
 const FAILED: Error = Error::new("ERR");
