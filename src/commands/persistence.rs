@@ -68,13 +68,6 @@ pub const COMMANDS: &[Command] = &[
             "Gives a key's value in a form that RESTORE takes.",
             "key:key@0",
         ),
-    Command::new("restore-asking", restore)
-        .arity(-4)
-        .flags(WRITE | DENYOOM | ASKING)
-        .acl(KEYSPACE | DANGEROUS)
-        .keys(&[one(OW | UPDATE, 1)])
-        .doc("server", "3.0.0", "That of RESTORE", "RESTORE of a key whose slot is moving here.", RESTORE_SYNTAX)
-        .syscmd(),
     Command::new("restore", restore)
         .arity(-4)
         .flags(WRITE | DENYOOM)
