@@ -11,10 +11,6 @@ use crate::persist::rdb::decode::{self, Making};
 use crate::persist::rdb::encode::Encoder;
 use crate::persist::{Child, load, rdb, save as saving, shutdown as ending};
 
-/// What RESTORE and RESTORE-ASKING take.
-const RESTORE_SYNTAX: &str = "key:key@0 ttl:int serialized-value:str [REPLACE^3.0.0] [ABSTTL^5.0.0] \
-     [IDLETIME seconds:int^5.0.0] [FREQ frequency:int^5.0.0]";
-
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
     Command::new("save", save)
