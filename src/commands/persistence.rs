@@ -11,6 +11,10 @@ use crate::persist::rdb::decode::{self, Making};
 use crate::persist::rdb::encode::Encoder;
 use crate::persist::{Child, load, rdb, save as saving, shutdown as ending};
 
+/// What RESTORE and RESTORE-ASKING take.
+const RESTORE_SYNTAX: &str = "key:key@0 ttl:int serialized-value:str [REPLACE^3.0.0] [ABSTTL^5.0.0] \
+     [IDLETIME seconds:int^5.0.0] [FREQ frequency:int^5.0.0]";
+
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[
     Command::new("save", save)
@@ -64,6 +68,13 @@ pub const COMMANDS: &[Command] = &[
             "Gives a key's value in a form that RESTORE takes.",
             "key:key@0",
         ),
+    Command::new("restore-asking", restore)
+        .arity(-4)
+        .flags(WRITE | DENYOOM | ASKING)
+        .acl(KEYSPACE | DANGEROUS)
+        .keys(&[one(OW | UPDATE, 1)])
+        .doc("server", "3.0.0", "That of RESTORE", "RESTORE of a key whose slot is moving here.", RESTORE_SYNTAX)
+        .syscmd(),
     Command::new("restore", restore)
         .arity(-4)
         .flags(WRITE | DENYOOM)
