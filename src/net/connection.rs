@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::client::registry::{Client, ClientType, KILLED};
+use crate::client::registry::{Client, ClientType, KILLED, REPLY_BUFFER};
 use crate::client::session::Session;
 use crate::dispatch::ctx::Blocked;
 use crate::dispatch::{block, multi};
@@ -194,6 +194,10 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
         let state = &mut *conn.state.borrow_mut();
         if state.killed || conn.client.has(KILLED) {
             return Poll::Ready(Err(io::Error::other("killed")));
+        }
+        // Large replies count while they are here, even if they can be sent at once.
+        if state.waiting() > REPLY_BUFFER && settle(thread, conn, state) {
+            return Poll::Ready(Err(io::Error::other("over a limit")));
         }
         let flushed = send(thread, conn, state, cx)?;
         if state.session.close && flushed.is_ready() {
