@@ -451,7 +451,7 @@ fn what_was_acknowledged_survives_every_crash() {
     if std::env::var_os("VERBOSE").is_some() {
         tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     }
-    let (wanted, first) = (number("CRASHES", 2000), number("SEED", 1));
+    let (wanted, first) = (number("CRASHES", 600), number("SEED", 1));
     let mut tally = Tally::default();
     let mut seed = first;
     while tally.crashes < wanted {
