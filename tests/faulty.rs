@@ -2,6 +2,8 @@
 //!
 //! Started with directives this program is that server, otherwise it is the test (hence no harness).
 
+#![allow(clippy::unwrap_used)]
+
 // Its own tests are compiled here, and have no harness that calls them.
 #[allow(unused_imports)]
 mod support;

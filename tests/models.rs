@@ -5,7 +5,7 @@
 //! in which its threads may take turns, and for every value that a relaxed load may see; it fails on a deadlock by itself.
 
 // The files are used in part here, and their unit tests run with the library.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 #[path = "."]
 mod util {

@@ -256,8 +256,8 @@ impl User {
         if self.all().any(Selector::allows_all_channels) {
             return false;
         }
-        let kept = |name: &Box<[u8]>| self.all().any(|s| s.channels().contains(name));
-        !before.all().all(|s| !s.allows_all_channels() && s.channels().iter().all(kept))
+        let kept = |name: &[u8]| self.all().any(|s| s.channels().iter().any(|kept| **kept == *name));
+        !before.all().all(|s| !s.allows_all_channels() && s.channels().iter().all(|name| kept(name)))
     }
 
     /// Its flags as ACL GETUSER shows them.

@@ -23,6 +23,9 @@ use crate::keyspace::effects::Change;
 const MODES: u32 =
     TRACKING_BROKEN | TRACKING_BCAST | TRACKING_OPTIN | TRACKING_OPTOUT | TRACKING_NOLOOP | TRACKING_CACHING;
 
+/// Who listens to a prefix.
+type ByPrefix = BTreeMap<Box<[u8]>, Vec<Arc<Client>>>;
+
 /// What all clients that track have in common.
 #[derive(Debug, Default)]
 pub struct Tracking {
@@ -33,7 +36,7 @@ pub struct Tracking {
     /// Pairs of a client and a key that they remember.
     pub items: AtomicUsize,
     /// Who listens to which prefix.
-    prefixes: RwLock<BTreeMap<Box<[u8]>, Vec<Arc<Client>>>>,
+    prefixes: RwLock<ByPrefix>,
     /// How many prefixes there are: what every change asks.
     listening: AtomicUsize,
 }

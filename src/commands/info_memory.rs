@@ -46,7 +46,7 @@ impl Usage {
             startup: stats.startup_bytes.load(Ordering::Relaxed),
             peak: stats.peak.note(used, ctx.now_ms() / 1000),
             resident: resident().unwrap_or(used),
-            backlog: core.log.backlog_held().map_or(0, |backlog| backlog.len as u64),
+            backlog: core.log.backlog_held().map_or(0, |backlog| backlog.len),
             aof_buffer: core.persist.aof.backlog(&core.log) as u64,
             scripts: core.scripts.cache.source_bytes(),
             functions: core.scripts.libraries.code_bytes() as u64,

@@ -222,13 +222,13 @@ fn latency_doctor(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> R
     let threshold = ctx.config().latency_monitor_threshold;
     let mut text = String::new();
     let _ = match (all.as_slice(), threshold) {
-        ([], 0) => write!(
+        ([], 0) => writeln!(
             text,
             "The latency monitor is off, so there is nothing to report. \
-             CONFIG SET latency-monitor-threshold <milliseconds> turns it on.\n"
+             CONFIG SET latency-monitor-threshold <milliseconds> turns it on."
         ),
         ([], _) => {
-            write!(text, "Nothing has taken {threshold} ms or longer since the samples were last reset.\n")
+            writeln!(text, "Nothing has taken {threshold} ms or longer since the samples were last reset.")
         }
         (found, _) => report(found, ctx, &mut text),
     };
@@ -244,10 +244,10 @@ fn report(all: &[(&str, Series)], ctx: &Ctx<'_>, text: &mut String) -> std::fmt:
         let average = series.samples.iter().map(|s| s.ms).sum::<u64>() / count;
         let deviation = series.samples.iter().map(|s| s.ms.abs_diff(average)).sum::<u64>() / count;
         let since = series.samples.front().map_or(0, |first| now.saturating_sub(first.time)).max(1);
-        write!(
+        writeln!(
             text,
             "{}. {event}: {count} latency spikes (average {average}ms, mean deviation {deviation}ms, period {:.2} \
-             sec). Worst all time event {}ms.\n",
+             sec). Worst all time event {}ms.",
             n + 1,
             since as f64 / count as f64,
             series.max
@@ -255,7 +255,7 @@ fn report(all: &[(&str, Series)], ctx: &Ctx<'_>, text: &mut String) -> std::fmt:
     }
     write!(text, "\nWhat may help:\n\n")?;
     for (event, _) in all {
-        write!(text, "- {event}: {}\n", advice(event, ctx))?;
+        writeln!(text, "- {event}: {}", advice(event, ctx))?;
     }
     Ok(())
 }

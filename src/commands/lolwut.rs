@@ -95,7 +95,7 @@ fn skyline(columns: usize, rows: usize, chance: &mut dyn FnMut() -> u64) -> Stri
         let (wide, high) = (3 + chance() as usize % 8, chance() as usize % rows.max(2));
         for row in picture.iter_mut().skip(rows - high.min(rows)) {
             for (at, cell) in row.iter_mut().enumerate().skip(x).take(wide) {
-                *cell = if (at - x) % 2 == 1 && chance() % 3 == 0 { '#' } else { ' ' };
+                *cell = if (at - x) % 2 == 1 && chance().is_multiple_of(3) { '#' } else { ' ' };
             }
         }
         x += wide + chance() as usize % 2;

@@ -342,7 +342,7 @@ fn guarded(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Reply<'_>, start: usize)
         tracing::error!("BUG: {name} panicked and changed nothing: {why}. The server goes on.");
         out.truncate(start);
         out.error(&Error::new("ERR internal error: the command failed, see the server's log"));
-        ctx.fx = Default::default();
+        *ctx.fx = Default::default();
     }
 }
 

@@ -94,7 +94,7 @@ pub fn describe(core: &Core, client: &Client, at: &Moment, text: &mut Vec<u8>) {
     word("tot-mem", &memory);
     word("events", &if output > 0 { "rw" } else { "r" });
     word("cmd", &command);
-    word("user", &String::from_utf8_lossy(&user));
+    word("user", &String::from_utf8_lossy(user));
     word("redir", &redirect);
     word("resp", &if client.has(registry::RESP3) { 3 } else { 2 });
     word("lib-name", &String::from_utf8_lossy(&labels.lib_name));

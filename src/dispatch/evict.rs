@@ -148,8 +148,7 @@ impl Evictor {
             // Candidates of earlier rounds may be gone by now.
             while let Some(candidate) = self.candidates.best() {
                 let stop = || core.scripts.board.is_busy();
-                let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())], &stop);
-                let Some(locks) = locks else { return None };
+                let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())], &stop)?;
                 let mut ctx =
                     Ctx::new(core, &mut *worker, &mut self.session, locks, core.table.entry(0), None);
                 let gone = ctx.evict(candidate.db, &candidate.name, volatile);

@@ -17,6 +17,9 @@ use crate::resp::reply::Reply;
 /// Runs a command: reads its arguments, works through the context, writes one reply.
 pub type Handler = fn(&mut Ctx<'_>, &mut Args<'_>, &mut Reply<'_>) -> Result;
 
+/// Tells from a request what its command does to its keys.
+pub type KeyFlags = fn(&[&[u8]]) -> u16;
+
 /// Finds keys that a row's key specifications cannot express, as positions in the argument vector.
 /// `None` means that the arguments make no sense to it.
 pub type KeyFinder = fn(&[&[u8]], &mut Vec<KeyAt>) -> Option<()>;
@@ -309,7 +312,7 @@ pub struct Command {
     /// Where its keys are.
     pub keys: &'static [KeySpec],
     /// Tells what happens to its keys when that depends on the arguments.
-    pub key_flags: Option<fn(&[&[u8]]) -> u16>,
+    pub key_flags: Option<KeyFlags>,
     /// Finds the keys when `keys` cannot.
     pub find_keys: Option<KeyFinder>,
     /// Where its channels are.
@@ -396,7 +399,7 @@ impl Command {
     }
 
     /// Sets the function that tells what happens to the keys of [`VARIABLE_FLAGS`].
-    pub const fn key_flags(mut self, f: fn(&[&[u8]]) -> u16) -> Command {
+    pub const fn key_flags(mut self, f: KeyFlags) -> Command {
         self.key_flags = Some(f);
         self
     }
