@@ -239,7 +239,7 @@ impl Universe {
     }
 
     fn plan(&mut self) {
-        let mut faults = vec![(self.rng.below(150) as u64, Fault::Death)];
+        let mut faults = Vec::new();
         self.faulty = self.rng.below(3) == 0;
         if self.faulty {
             for _ in 0..=self.rng.below(4) {
@@ -247,6 +247,8 @@ impl Universe {
                 faults.push((self.rng.below(100) as u64, what));
             }
         }
+        // Last, so that no other fault takes its place: a life must end.
+        faults.push((self.rng.below(150) as u64, Fault::Death));
         self.disk.plan(faults);
     }
 
