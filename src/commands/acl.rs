@@ -8,7 +8,7 @@ use crate::commands::prelude::*;
 use crate::config::choices::AclPubsubDefault;
 use crate::config::rewrite;
 use crate::dispatch::permit;
-use crate::util::rng;
+use crate::util::{number, rng};
 
 /// The family's rows.
 pub const COMMANDS: &[Command] = &[Command::container("acl", ACL).doc(
@@ -269,8 +269,9 @@ fn acl_cat(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resul
 }
 
 fn acl_genpass(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    let bits = if args.left() > 0 { args.int()? } else { 256 };
+    let given = args.maybe();
     args.end_of_subcommand()?;
+    let bits = given.map_or(Some(256), number::parse_i64).ok_or(error::NOT_INTEGER)?;
     if !(1..=MOST_BITS).contains(&bits) {
         return Err(Error::text(format!(
             "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to \

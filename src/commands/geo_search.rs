@@ -373,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_store_is_the_one() {
+    fn every_target_is_a_key() {
         let found = |text: &str| {
             let argv: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
             let mut keys = Vec::new();
@@ -382,7 +382,7 @@ mod tests {
         };
         assert_eq!(found("GEORADIUS k 1 1 1 km ASC"), [1]);
         assert_eq!(found("GEORADIUS k 1 1 1 km STORE a"), [1, 7]);
-        assert_eq!(found("GEORADIUS k 1 1 1 km store a ASC STOREDIST b"), [1, 10]);
+        assert_eq!(found("GEORADIUS k 1 1 1 km store a ASC STOREDIST b"), [1, 7, 10]);
         assert_eq!(found("GEORADIUS k 1 1 1 km STORE STORE a"), [1, 7]);
         assert_eq!(found("GEORADIUS k 1 1 1 km STORE"), [1]);
         assert_eq!(found("GEORADIUSBYMEMBER k m 1 km STORE a"), [1, 6]);
