@@ -3,6 +3,8 @@
 //! The log gets absolute times, so that replaying it later comes to the same: a field whose time is over when it is
 //! set is removed at once, and logged as HDEL. Replaying never removes by the clock.
 
+use std::collections::HashSet;
+
 use crate::commands::hashes::sweep_named;
 use crate::commands::prelude::*;
 use crate::ds::listpack::LpValue;
@@ -282,10 +284,12 @@ fn expiration(ctx: &Ctx<'_>, args: &mut Args<'_>) -> Result<Option<u64>> {
 }
 
 /// Answers the values of fields.
-fn answer(hash: Option<&Hash>, names: &[&[u8]], out: &mut Reply<'_>) {
+fn answer(hash: Option<&Hash>, names: &[&[u8]], once: bool, out: &mut Reply<'_>) {
+    let mut seen: HashSet<&[u8]> = HashSet::new();
     out.array(names.len());
     for name in names {
-        match hash.and_then(|hash| hash.get(name)) {
+        let gone = once && !seen.insert(name);
+        match hash.filter(|_| !gone).and_then(|hash| hash.get(name)) {
             Some((LpValue::Str(text), _)) => out.bulk(text),
             Some((LpValue::Int(n), _)) => out.bulk_int(n),
             None => out.null(),
@@ -301,10 +305,11 @@ fn hgetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     let names = fields(args, BAD_COUNT)?;
     sweep_named(ctx, &key, names)?;
     let mut touched = Touched::default();
-    answer(ctx.read::<Hash>(&key)?, names, out);
+    // A field that is named twice is gone by the second time, when its new time is over.
+    let over = at.is_some_and(|at| is_over(ctx, at));
+    answer(ctx.read::<Hash>(&key)?, names, over, out);
     if (at.is_some() || persist)
         && ctx.peek_as::<Hash>(&key)?.is_some()
-        && let over = at.is_some_and(|at| is_over(ctx, at))
         && let Some(hash) = ctx.write::<Hash>(&key)?
     {
         hash.allow_expiry();
@@ -366,6 +371,9 @@ impl<'a> SetEx<'a> {
                 continue;
             }
             if args.word("fields") {
+                if args.left() < 3 {
+                    return Err(Error::arity("hsetex"));
+                }
                 let n = args.int_in(1, i64::from(i32::MAX), Error::new("ERR invalid number of fields"))?;
                 if usize::try_from(n * 2).ok() != Some(args.left()) {
                     return Err(Error::arity("hsetex"));
@@ -409,6 +417,9 @@ fn hsetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     let (limits, seed) = (ctx.limits(), ctx.seed());
     let over = set.at.is_some_and(|at| is_over(ctx, at));
     let hash = ctx.create::<Hash>(&key)?;
+    if over {
+        hash.allow_expiry();
+    }
     for pair in set.pairs.chunks_exact(2) {
         hash.set(pair[0], pair[1], set.keep, &limits, seed);
         match set.at {

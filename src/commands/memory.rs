@@ -21,6 +21,7 @@ const MEMORY: &[Command] = &[
         .doc("server", "4.0.0", "O(1)", "Tells what memory is used for.", ""),
     Command::new("doctor", memory_doctor)
         .arity(2)
+        .lock(Lock::Walk)
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .doc("server", "4.0.0", "O(1)", "Gives an opinion on the use of memory.", ""),
     Command::new("purge", memory_purge)
