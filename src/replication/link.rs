@@ -433,7 +433,7 @@ impl<'s> Wire<'s> {
                 user => self.ask(&[&b"AUTH"[..], user, password])?,
             };
             if reply.starts_with('-') {
-                return Err(refused("Unable to AUTH", &reply));
+                return Err(io::Error::other(format!("Unable to AUTH to MASTER: {reply}")));
             }
         }
         let port = match config.replica_announce_port {
