@@ -314,3 +314,41 @@ fn blocked_clients_may_be_closed_while_others_are_served() {
     assert!(closed && !heard.contains("+OK"), "{heard}");
     assert_eq!(server.connect().cmd("EXISTS after").text(), "0");
 }
+
+/// Whatever holds locks already must not be asked for more: each command that needs no argument, behind a write, in a
+/// transaction. (MEMORY DOCTOR once walked all shards from there.)
+#[test]
+fn every_command_runs_beside_a_key_in_a_transaction() {
+    let server = Server::peregrine(&["--io-threads", "2"]);
+    let ask = |words: &[&str]| {
+        let mut client = server.connect();
+        client.send(words).unwrap();
+        client.read().unwrap().raw
+    };
+    let containers =
+        ["acl", "client", "cluster", "command", "config", "function", "latency", "memory", "module"];
+    let more = ["object", "pubsub", "script", "slowlog", "xgroup", "xinfo"];
+    let mut commands: Vec<Vec<String>> = Vec::new();
+    for container in containers.iter().chain(&more) {
+        let help = String::from_utf8(ask(&[container, "HELP"])).unwrap();
+        let names = help.lines().filter(|line| line.starts_with('+') && !line.starts_with("+ "));
+        for name in names.filter_map(|line| line[1..].split(' ').next()) {
+            commands.push(vec![(*container).to_owned(), name.to_owned()]);
+        }
+    }
+    for plain in
+        ["dbsize", "info", "keys *", "scan 0", "randomkey", "lolwut", "role", "lastsave", "time", "flushall"]
+    {
+        commands.push(plain.split(' ').map(str::to_owned).collect());
+    }
+    assert!(commands.len() > 60, "{commands:?}");
+    for command in &commands {
+        let mut client = server.connect();
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        for request in [&["MULTI"][..], &["SET", "beside", "1"], &words, &["EXEC"]] {
+            client.send(request).unwrap();
+            let reply = client.read().unwrap_or_else(|why| panic!("{words:?}: {why}; {}", server.log()));
+            assert!(!reply.raw.windows(12).any(|w| w == b"ERR internal"), "{words:?}");
+        }
+    }
+}

@@ -37,6 +37,7 @@ const MEMORY: &[Command] = &[
     ),
     Command::new("malloc-stats", memory_malloc_stats)
         .arity(2)
+        .lock(Lock::Walk)
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .doc("server", "4.0.0", "O(1)", "Shows what the allocator counts.", ""),
     Command::new("usage", memory_usage).arity(-3).flags(READONLY).keys(&[one(RO, 2)]).doc(

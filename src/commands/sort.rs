@@ -222,8 +222,9 @@ fn sorted(ctx: &mut Ctx<'_>, plan: &Plan<'_>, elements: Vec<Text>) -> Result<Vec
     Ok(pairs.into_iter().map(|(_, e)| e).collect())
 }
 
-/// The number that a text is. The empty text is 0; beyond the range of a double is infinite.
+/// The number that a text is, up to its first zero byte. The empty text is 0; beyond the range of a double is infinite.
 fn weight(text: &[u8]) -> Option<f64> {
+    let text = text.split(|&b| b == 0).next().unwrap_or_default();
     if text.is_empty() {
         return Some(0.0);
     }

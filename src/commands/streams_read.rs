@@ -301,8 +301,8 @@ mod tests {
         assert_eq!(found("XREAD COUNT 1 STREAMS a b 0 0"), Some(vec![4, 5]));
         assert_eq!(found("XREADGROUP GROUP streams streams streams k >"), Some(vec![5]));
         assert_eq!(found("XREADGROUP NOACK GROUP g STREAMS BLOCK 0 STREAMS k >"), Some(vec![8]));
-        for none in ["XREAD STREAMS a b 0", "XREAD STREAMS", "XREAD COUNT STREAMS a 0", "XREAD k STREAMS a 0"]
-        {
+        assert_eq!(found("XREAD STREAMS a b 0"), Some(vec![2]));
+        for none in ["XREAD STREAMS a", "XREAD STREAMS", "XREAD COUNT STREAMS a 0", "XREAD k STREAMS a 0"] {
             assert_eq!(found(none), None, "{none}");
         }
     }
