@@ -9,6 +9,7 @@ use crate::dispatch::permit;
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
 use crate::util::glob;
+use crate::util::number::parse_sort_weight;
 use crate::value::{List, Value, Zset};
 
 /// The family's rows.
@@ -209,8 +210,8 @@ fn sorted(ctx: &mut Ctx<'_>, plan: &Plan<'_>, elements: Vec<Text>) -> Result<Vec
     let mut bad = false;
     for element in elements {
         let weight = match plan.by {
-            None => weight(&element),
-            Some(by) => follow(ctx, by, &element).map_or(Some(0.0), |text| weight(&text)),
+            None => parse_sort_weight(&element),
+            Some(by) => follow(ctx, by, &element).map_or(Some(0.0), |text| parse_sort_weight(&text)),
         };
         bad |= weight.is_none();
         pairs.push((weight.unwrap_or(0.0), element));
@@ -220,16 +221,6 @@ fn sorted(ctx: &mut Ctx<'_>, plan: &Plan<'_>, elements: Vec<Text>) -> Result<Vec
     }
     pairs.sort_by(|a, b| turn(a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| a.1.cmp(&b.1))));
     Ok(pairs.into_iter().map(|(_, e)| e).collect())
-}
-
-/// The number that a text is, up to its first zero byte. The empty text is 0; beyond the range of a double is infinite.
-fn weight(text: &[u8]) -> Option<f64> {
-    let text = text.split(|&b| b == 0).next().unwrap_or_default();
-    if text.is_empty() {
-        return Some(0.0);
-    }
-    let n: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (!n.is_nan()).then_some(n)
 }
 
 /// What a pattern leads to for an element: `#` to itself, `name_*` to a string, `name_*->field` into a hash.
@@ -327,12 +318,12 @@ mod tests {
 
     #[test]
     fn weights_are_what_c_reads() {
-        assert_eq!(weight(b""), Some(0.0));
-        assert_eq!(weight(b"+5."), Some(5.0));
-        assert_eq!(weight(b"1e400"), Some(f64::INFINITY));
-        assert_eq!(weight(b"-inf"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_sort_weight(b""), Some(0.0));
+        assert_eq!(parse_sort_weight(b"+5."), Some(5.0));
+        assert_eq!(parse_sort_weight(b"1e400"), Some(f64::INFINITY));
+        assert_eq!(parse_sort_weight(b"-inf"), Some(f64::NEG_INFINITY));
         for text in ["nan", "0x10", " 1", "1 ", "1e", "abc"] {
-            assert_eq!(weight(text.as_bytes()), None, "{text}");
+            assert_eq!(parse_sort_weight(text.as_bytes()), None, "{text}");
         }
     }
 }

@@ -202,7 +202,7 @@ pub fn follow<'a>(
     let changed = ctx.fx.dirty > 0;
     let passed = core.log.relay(stream.raw, changed.then_some(stream.db), ctx.session.db, stream.epoch);
     block::settle(&mut ctx);
-    drop(ctx);
+    ctx.end();
     core.replication.wake();
     passed.is_some()
 }

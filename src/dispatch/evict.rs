@@ -154,6 +154,7 @@ impl Evictor {
                 let gone = ctx.evict(candidate.db, &candidate.name, volatile);
                 let bytes = ctx.fx.garbage.iter().map(Garbage::memory).sum();
                 block::settle(&mut ctx);
+                ctx.end();
                 if gone {
                     return Some(bytes);
                 }

@@ -248,6 +248,7 @@ impl Sweeper {
             }
             block::settle(&mut ctx);
         }
+        ctx.end();
         (looked, found)
     }
 }

@@ -105,10 +105,8 @@ fn run_all(
     data: &[u8],
 ) -> (usize, Fed) {
     let core = &*thread.core;
-    let limits = Limits {
-        max_bulk: worker.config.proto_max_bulk_len as i64,
-        authenticated: permit::has_entered(core, &state.session),
-    };
+    let entered = permit::has_entered(core, &state.session);
+    let limits = Limits { max_bulk: worker.config.proto_max_bulk_len as i64, authenticated: entered };
     let mut words = Vec::new();
     let batch = parse(state, data, limits, &mut words);
     conn.client.last_ms.store(worker.mono_ms, Ordering::Relaxed);
@@ -117,11 +115,8 @@ fn run_all(
     prefetch(core, state.session.db, &known);
     let mut ran = Fed::Nothing;
     let mut done = 0;
-    let most = if permit::has_entered(core, &state.session) {
-        limits::most_output(&worker.config, conn.client.kind())
-    } else {
-        limits::STRANGER
-    };
+    let most =
+        if entered { limits::most_output(&worker.config, conn.client.kind()) } else { limits::STRANGER };
     conn.client.query[0].store(data.len(), Ordering::Relaxed);
     for (request, (entry, key)) in batch.requests.iter().zip(known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
