@@ -111,6 +111,8 @@ impl Row {
             ("pattern", _) => "pattern",
             ("unix-time", "unix-time-seconds") => "at~",
             ("unix-time", _) => "pat~",
+            ("double", "timeout") => "timeout",
+            ("integer", "timeout" | "milliseconds") if self.blocks => "mstimeout",
             ("integer", "seconds") => "ttl~",
             ("integer", "milliseconds") if self.group != "stream" => "pttl~",
             ("integer", "ttl") => "pttl~",

@@ -141,6 +141,9 @@ pub fn draw(class: &str, rng: &mut Rng, clock: &mut u64) -> Vec<u8> {
         "count" => rng.range(-3, 8).to_string(),
         "pos" => rng.range(1, 9).to_string(),
         "float" => float(rng),
+        // Never for long: a shrunk history runs without the transactions that made them return at once.
+        "timeout" => rng.pick(&["0.001", "0.001", "1e-3", "-1", "x", "nan", "1e400", ""]).to_string(),
+        "mstimeout" => rng.pick(&["1", "1", "2", "-1", "x", "1.5", ""]).to_string(),
         "score" => score(rng),
         "bound" => bound(rng),
         "lex" => lex(rng),
