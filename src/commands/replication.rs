@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::client::registry::ClientType;
 use crate::commands::prelude::*;
 use crate::dispatch::{block, follow};
+use crate::log::Lost;
 use crate::persist::aof;
 use crate::replication::{Goal, Hello, Phase, Replica, cron, link, replica_name, transfer};
 use crate::util::number;
@@ -367,12 +368,15 @@ fn psync(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     let replica = replica(ctx);
     let log = &ctx.core.log;
     // A replica asks for the first byte that it does not have.
-    let behind = u64::try_from(offset).ok().filter(|n| *n > 0);
-    let behind = behind.and_then(|next| log.resume(&replica.feed, id, next - 1));
-    let Some(behind) = behind else {
-        let counts = &ctx.core.replication.syncs;
-        counts[2].fetch_add(u64::from(id != b"?"), Ordering::AcqRel);
-        return full_sync(ctx, &replica);
+    let next = u64::try_from(offset).ok().and_then(|next| next.checked_sub(1));
+    let behind = match next.map_or(Err(Lost::History), |next| log.resume(&replica.feed, id, next)) {
+        Ok(behind) => behind,
+        Err(lost) => {
+            let counts = &ctx.core.replication.syncs;
+            counts[2].fetch_add(u64::from(id != b"?"), Ordering::AcqRel);
+            note_lost(&replica, id, offset, lost);
+            return full_sync(ctx, &replica);
+        }
     };
     ctx.core.replication.syncs[1].fetch_add(1, Ordering::AcqRel);
     ctx.core.replication.enlist(&replica, ctx.worker.mono_ms);
@@ -385,6 +389,22 @@ fn psync(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         replica_name(&replica)
     );
     Ok(())
+}
+
+/// Logs why a replica gets a snapshot.
+fn note_lost(replica: &Replica, id: &[u8], offset: i64, lost: Lost) {
+    let name = replica_name(replica);
+    match lost {
+        _ if id == b"?" => tracing::info!("Full resync requested by replica {name}"),
+        Lost::History => tracing::info!(
+            "Partial resynchronization not accepted: replica {name} asked for {}:{offset}, which is no part of this history",
+            String::from_utf8_lossy(id)
+        ),
+        Lost::Backlog { start, end } => tracing::info!(
+            "Unable to partial resync with replica {name} for lack of backlog: it asked for {offset}, the backlog holds {} to {end}",
+            start + 1
+        ),
+    }
 }
 
 /// A replica that does not know how far it is has nothing to send.

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use crate::log::entry::{Logged, Readers, encode_command};
 use crate::log::stream::Stream;
 
-pub use crate::log::stream::{Backlog, Feed, Id, Mark};
+pub use crate::log::stream::{Backlog, Feed, Id, Lost, Mark};
 
 /// Room that a new piece begins with, in bytes.
 const ROOM: usize = 16 * 1024;

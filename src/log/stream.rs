@@ -64,6 +64,20 @@ pub struct Mark {
     pub db: Option<usize>,
 }
 
+/// Why a replica cannot go on where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// It was part of another history, or of a part of it that this server never had.
+    History,
+    /// What it lacks is not in the backlog, which goes from one offset to another.
+    Backlog {
+        /// In front of the first byte that is kept.
+        start: u64,
+        /// Behind the last.
+        end: u64,
+    },
+}
+
 /// What INFO tells of the backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
@@ -181,17 +195,22 @@ impl Log {
         inner.stream.feeds.push(feed.clone());
     }
 
-    /// Adds a replica that has everything up to `offset` of the history `id`; returns how many bytes it is behind, or
-    /// `None` when the backlog does not go back so far, or the history is another.
-    pub fn resume(&self, feed: &Arc<Feed>, id: &[u8], offset: u64) -> Option<u64> {
+    /// Adds a replica that has everything up to `offset` of the history `id`; returns how many bytes it is behind.
+    ///
+    /// # Errors
+    /// When the history is another, or the backlog does not hold what follows.
+    pub fn resume(&self, feed: &Arc<Feed>, id: &[u8], offset: u64) -> Result<u64, Lost> {
         let mut inner = self.inner.lock();
         inner.seal();
         let stream = &mut inner.stream;
         let ours =
             id == stream.id || stream.second.is_some_and(|(second, upto)| id == second && offset <= upto);
         let start = stream.end - stream.kept;
-        if !self.is_streaming() || !ours || offset < start || offset > stream.end {
-            return None;
+        if !ours {
+            return Err(Lost::History);
+        }
+        if !self.is_streaming() || offset < start || offset > stream.end {
+            return Err(Lost::Backlog { start, end: stream.end });
         }
         let mut skip = offset - start;
         for piece in &stream.pieces {
@@ -202,7 +221,7 @@ impl Log {
             skip = skip.saturating_sub(len);
         }
         stream.feeds.push(feed.clone());
-        Some(stream.end - offset)
+        Ok(stream.end - offset)
     }
 
     /// A replica is gone.
@@ -353,19 +372,21 @@ mod tests {
         for offset in 0..=end + 1 {
             let feed = Arc::new(Feed::default());
             let behind = log.resume(&feed, &[b'a'; 40], offset);
-            assert_eq!(behind.is_some(), offset >= end - 100 && offset <= end, "{offset}");
-            if behind.is_some() {
+            if (end - 100..=end).contains(&offset) {
+                assert_eq!(behind, Ok(end - offset));
                 assert_eq!(drain(&feed), &all[offset as usize..]);
+            } else {
+                assert_eq!(behind, Err(Lost::Backlog { start: end - 100, end }));
             }
-            assert_eq!(log.resume(&feed, &[b'b'; 40], offset), None);
+            assert_eq!(log.resume(&feed, &[b'b'; 40], offset), Err(Lost::History));
         }
         // After a promotion the old history is good up to where it ended.
         log.new_history([b'c'; 40], true);
         let feed = Arc::new(Feed::default());
-        assert!(log.resume(&feed, &[b'a'; 40], end).is_some());
+        assert!(log.resume(&feed, &[b'a'; 40], end).is_ok());
         log.append(&set(1));
         let end = log.mark().offset;
-        assert!(log.resume(&feed, &[b'a'; 40], end).is_none());
-        assert!(log.resume(&feed, &[b'c'; 40], end).is_some());
+        assert_eq!(log.resume(&feed, &[b'a'; 40], end), Err(Lost::History));
+        assert!(log.resume(&feed, &[b'c'; 40], end).is_ok());
     }
 }

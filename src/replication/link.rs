@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! CONNECT > CONNECTING > HANDSHAKE > SYNC (a snapshot comes) > CONNECTED
-//!    ^---------------- after an error, a second later --------------'
+//!    ^------- after an error: a second later, or at once ----------'
+//!                 if the link had held for a second
 //! ```
 //!
 //! Invariants: `epoch` changes under all locks whenever the server's part changes, and whatever the thread applies or
@@ -213,15 +214,20 @@ pub fn run(site: Site<'_>, clients: &Registry, follow: &mut dyn Follow) -> ! {
             tracing::warn!("Connection with master {host}:{port} lost or not made: {error}");
         }
         follow.forget_transaction();
+        // Who goes on at once finds in the backlog what he missed. A link that did not hold is not worth the hurry.
+        let mut held = false;
         link.note(epoch, |status| {
             if status.state == State::Connected {
+                held = now.saturating_sub(status.since_ms) >= SECOND;
                 status.since_ms = now;
                 status.tries[0] = 0;
             }
             status.state = State::Connect;
             status.heard_ms = None;
         });
-        link.rest(epoch);
+        if !held {
+            link.rest(epoch);
+        }
     }
 }
 
