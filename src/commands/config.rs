@@ -77,6 +77,7 @@ fn config_set(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Re
 
 fn config_resetstat(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     ctx.core.stats.reset();
+    ctx.core.persist.reset_counts();
     ctx.core.acl.log.reset_counts();
     ctx.core.replication.syncs.iter().for_each(|n| n.store(0, std::sync::atomic::Ordering::Relaxed));
     ctx.core.reaper.done.store(0, std::sync::atomic::Ordering::Release);

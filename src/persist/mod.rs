@@ -118,6 +118,8 @@ pub struct Status {
     pub began: AtomicU64,
     /// Saves since the start.
     pub saves: AtomicU64,
+    /// Background tasks since the start: what Redis forks for.
+    pub tasks: AtomicU64,
     /// Bytes that writers saved during the last save, and during the last rewrite.
     pub last_ahead: [AtomicU64; 2],
     /// Keys that the last load found expired, and those it loaded.
@@ -196,6 +198,7 @@ impl Persist {
                 last_took: (-1).into(),
                 began: 0.into(),
                 saves: 0.into(),
+                tasks: 0.into(),
                 last_ahead: Default::default(),
                 loaded: Default::default(),
                 loading: Default::default(),
@@ -251,6 +254,14 @@ impl Persist {
         self.child.store(0, Ordering::Release);
     }
 
+    /// Sets the counters of INFO back to zero.
+    pub fn reset_counts(&self) {
+        let rewrites = &self.aof.rewrites;
+        for counter in [&self.status.saves, &self.status.tasks, &rewrites.count, &rewrites.failures] {
+            counter.store(0, Ordering::Release);
+        }
+    }
+
     /// Stops the background save, if one is under way: its file would be out of date.
     pub fn stop_save(&self) {
         if self.child() == Child::Rdb
@@ -295,6 +306,7 @@ impl Persist {
     /// # Errors
     /// When the saver's thread is gone.
     pub(crate) fn start(&self, job: Job) -> io::Result<()> {
+        self.status.tasks.fetch_add(1, Ordering::AcqRel);
         self.jobs.send(job).map_err(|_| io::Error::other("the saver's thread is gone"))
     }
 
