@@ -270,6 +270,11 @@ fn hpersist(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
     Ok(())
 }
 
+/// Whether this word is next.
+fn is_word(args: &Args<'_>, word: &str) -> bool {
+    args.peek().is_some_and(|next| next.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 /// Reads EX, PX, EXAT or PXAT with its value, if one is next.
 fn expiration(ctx: &Ctx<'_>, args: &mut Args<'_>) -> Result<Option<u64>> {
     for (word, seconds, relative) in
@@ -302,6 +307,9 @@ fn hgetex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     ctx.peek_as::<Hash>(&key)?;
     let at = expiration(ctx, args)?;
     let persist = at.is_none() && args.word("persist");
+    if args.left() == 1 && is_word(args, "fields") {
+        return Err(Error::arity("hgetex"));
+    }
     let names = fields(args, BAD_COUNT)?;
     sweep_named(ctx, &key, names)?;
     let mut touched = Touched::default();
@@ -381,16 +389,15 @@ impl<'a> SetEx<'a> {
                 set.pairs = args.take_rest();
                 return Ok(set);
             }
-            let timed = set.at.is_some() || set.keep;
-            let keep = args.word("keepttl");
-            let at = if keep { None } else { expiration(ctx, args)? };
-            if (keep || at.is_some()) && timed {
+            let is_time = ["ex", "px", "exat", "pxat", "keepttl"].iter().any(|word| is_word(args, word));
+            // A second time is refused for what it is, before its number is read.
+            if is_time && (set.at.is_some() || set.keep) {
                 return Err(Error::new(
                     "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
                 ));
             }
-            set.keep |= keep;
-            set.at = set.at.or(at);
+            set.keep |= args.word("keepttl");
+            set.at = set.at.or(expiration(ctx, args)?);
             if args.position() == before {
                 return Err(match args.peek() {
                     Some(word) => Error::text(format!("ERR unknown argument: {}", error::clip(word, 128))),

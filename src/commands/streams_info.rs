@@ -52,7 +52,8 @@ const XINFO: &[Command] = &[
 
 fn reply_count(out: &mut Reply<'_>, name: &str, n: u64) {
     out.bulk(name.as_bytes());
-    out.int(i64::try_from(n).unwrap_or(i64::MAX));
+    // Two's complement, as Redis prints them: XSETID may have put a counter at the edge.
+    out.int(n.cast_signed());
 }
 
 fn reply_named_id(out: &mut Reply<'_>, name: &str, id: StreamId) {
@@ -71,7 +72,7 @@ fn reply_known(out: &mut Reply<'_>, name: &str, n: Option<i64>) {
 
 /// What a group has read, and how far it is behind.
 fn reply_progress(out: &mut Reply<'_>, stream: &Stream, group: &Group) {
-    let read = group.entries_read.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    let read = group.entries_read.map(u64::cast_signed);
     reply_known(out, "entries-read", read);
     reply_known(out, "lag", stream.meta().lag(group));
 }
@@ -177,7 +178,7 @@ fn reply_pending<'a>(
             out.bulk(group.consumer(record.consumer).map_or(b"", |c| c.name()));
         }
         out.int(record.delivery_time);
-        out.int(i64::try_from(record.delivery_count).unwrap_or(i64::MAX));
+        out.int(record.delivery_count.cast_signed());
         n += 1;
     }
     out.close_array(mark, n);

@@ -492,7 +492,7 @@ impl Stream {
             let entry = find(&self.nodes, id);
             if entry.is_some() {
                 record.delivery_time = now;
-                record.delivery_count = record.delivery_count.saturating_add(1);
+                record.delivery_count = record.delivery_count.wrapping_add(1);
             }
             f(id, entry);
         });
@@ -521,7 +521,7 @@ impl Stream {
         };
         let delivery_count = match options.retry_count {
             Some(count) => count,
-            None => count.saturating_add(u64::from(!options.just_id)),
+            None => count.wrapping_add(u64::from(!options.just_id)),
         };
         let record = Pending { consumer, delivery_time: options.delivery_time, delivery_count };
         group.set_pending(id, record);
@@ -565,7 +565,7 @@ impl Stream {
                 }
                 Some(_) if now.saturating_sub(old.delivery_time) < min_idle => {}
                 entry => {
-                    let delivery_count = old.delivery_count.saturating_add(u64::from(!just_id));
+                    let delivery_count = old.delivery_count.wrapping_add(u64::from(!just_id));
                     let record = Pending { consumer, delivery_time: now, delivery_count };
                     group.set_pending(id, record);
                     if let Some(consumer) = group.consumer_mut(consumer) {
