@@ -86,10 +86,15 @@ pub mod value;
 
 /// Counts every allocation of the process: `ALLOCATOR.used()`. A `static` because the language asks for one; it
 /// is declared in the library so that tests and benches measure with the allocator the server runs on.
-#[cfg(not(miri))]
+#[cfg(not(any(miri, fuzzing)))]
 #[global_allocator]
 pub static ALLOCATOR: ds::alloc::Counting<tikv_jemallocator::Jemalloc> =
     ds::alloc::Counting::new(tikv_jemallocator::Jemalloc);
+
+/// A fuzzer watches the system's allocator, so that memory that is used wrongly is seen.
+#[cfg(fuzzing)]
+#[global_allocator]
+pub static ALLOCATOR: ds::alloc::Counting<std::alloc::System> = ds::alloc::Counting::new(std::alloc::System);
 
 /// Miri brings its own allocator; this one counts nothing.
 #[cfg(miri)]

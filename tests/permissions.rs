@@ -104,6 +104,29 @@ fn play(generator: Generator, commands: usize) {
     assert!(stray.is_empty(), "keys were made outside of what is allowed: {stray:?}");
 }
 
+/// Row PR#15371: who hears of every change in broadcast mode hears only of keys that its user may read.
+#[test]
+fn broadcasts_name_only_keys_that_may_be_read() {
+    let server = Server::peregrine(&[]);
+    let mut admin = server.connect();
+    ask(&mut admin, "ACL SETUSER guest on nopass +@all %R~open:* %W~box:* (%R~extra +client)");
+    let mut guest = server.connect();
+    guest.send(&words("HELLO 3 AUTH guest x")).unwrap();
+    guest.read().unwrap();
+    assert_eq!(ask(&mut guest, "CLIENT TRACKING ON BCAST"), "+OK\r\n");
+    ask(&mut admin, "MSET secret 1 open:1 1 box:1 1 extra 1");
+    ask(&mut admin, "SET secret 2");
+    ask(&mut admin, "SET open:2 2");
+    let mut heard = || String::from_utf8_lossy(&guest.read().unwrap().raw).replace("\r\n", " ");
+    assert_eq!(heard(), ">2 $10 invalidate *2 $5 extra $6 open:1 ");
+    assert_eq!(heard(), ">2 $10 invalidate *1 $6 open:2 ");
+    // What it may not read any more, it does not hear of any more.
+    ask(&mut admin, "ACL SETUSER guest resetkeys ~other");
+    ask(&mut admin, "SET open:3 3");
+    ask(&mut admin, "SET other 3");
+    assert_eq!(heard(), ">2 $10 invalidate *1 $5 other ");
+}
+
 #[test]
 fn families_stay_within_their_keys() {
     play(Generator::new(7, families(), Vec::new()), 6_000);

@@ -309,7 +309,8 @@ impl Selector {
         self.all_channels || self.channels.iter().any(|allowed| fits(allowed))
     }
 
-    fn allows_key(&self, name: &[u8], access: u8) -> bool {
+    /// True when a key may be used like that.
+    pub fn allows_key(&self, name: &[u8], access: u8) -> bool {
         let fits = |k: &KeyPattern| k.access & access == access && glob::matches(&k.pattern, name, false);
         self.all_keys || self.keys.iter().any(fits)
     }

@@ -246,6 +246,11 @@ impl User {
         self.unrestricted || self.all().any(|s| s.check(wanted).is_ok() && s.allows_any_key(READ))
     }
 
+    /// True when a key may be read: what may be told of it.
+    pub fn may_read_key(&self, name: &[u8]) -> bool {
+        self.unrestricted || self.all().any(|s| s.allows_key(name, READ))
+    }
+
     /// True when a channel may be used.
     pub fn may_use_channel(&self, name: &[u8], is_pattern: bool) -> bool {
         self.unrestricted || self.all().any(|s| s.allows_channel(name, is_pattern))

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::acl::Acl;
 use crate::client::message::{Message, Stale};
 use crate::client::registry::{
     CLOSE_AFTER_REPLY, Client, KILLED, RESP3, Registry, TRACKING, TRACKING_BCAST, TRACKING_BROKEN,
@@ -90,8 +91,9 @@ impl Tracking {
         self.listening.store(all.len(), Ordering::Release);
     }
 
-    /// Tells those who listen to prefixes what has changed: one message for each prefix, its keys in order.
-    pub fn broadcast(&self, clients: &Registry, changes: Vec<Change>) {
+    /// Tells those who listen to prefixes what has changed: one message for each prefix, its keys in order. Nobody hears
+    /// of keys that their user may not read.
+    pub fn broadcast(&self, clients: &Registry, acl: &Acl, changes: Vec<Change>) {
         // Of several changes of one key the last one counts.
         let changed: BTreeMap<Box<[u8]>, u64> = changes.into_iter().collect();
         for (prefix, listeners) in &*self.prefixes.read() {
@@ -105,11 +107,14 @@ impl Tracking {
             }
             let all = encode(keys.iter().map(|(key, _)| *key));
             for client in listeners {
-                let own = client.has(TRACKING_NOLOOP) && keys.iter().any(|(_, by)| *by == client.id);
-                let text = if own {
-                    encode(keys.iter().filter(|(_, by)| *by != client.id).map(|(key, _)| *key))
-                } else {
+                // Whose user is gone will be disconnected.
+                let Some(user) = acl.user(&client.user_name()) else { continue };
+                let own = |by: u64| by == client.id && client.has(TRACKING_NOLOOP);
+                let heard = |(key, by): &&(&[u8], u64)| !own(*by) && user.may_read_key(key);
+                let text = if keys.iter().all(|change| heard(&change)) {
                     all.clone()
+                } else {
+                    encode(keys.iter().filter(heard).map(|(key, _)| *key))
                 };
                 if let Some(text) = text {
                     tell(clients, client, Stale::Keys(text));
@@ -171,6 +176,11 @@ mod tests {
         client
     }
 
+    /// One user, who may do everything.
+    fn free() -> Acl {
+        Acl::new(crate::acl::Catalogue::new(Vec::new(), &[]))
+    }
+
     fn told(registry: &Registry) -> Vec<(u64, String)> {
         let mut messages = Vec::new();
         registry.mailbox(0).take(&mut messages);
@@ -190,7 +200,11 @@ mod tests {
         registry.tracking.listen(&a, b"x");
         registry.tracking.listen(&b, b"");
         let changes = [("xb", b.id), ("xa", a.id), ("y", a.id), ("y", b.id), ("xb", b.id)];
-        registry.tracking.broadcast(&registry, changes.map(|(k, by)| (k.as_bytes().into(), by)).into());
+        registry.tracking.broadcast(
+            &registry,
+            &free(),
+            changes.map(|(k, by)| (k.as_bytes().into(), by)).into(),
+        );
         let expected = [(b.id, "*1 $2 xa ".to_owned()), (a.id, "*2 $2 xa $2 xb ".to_owned())];
         assert_eq!(told(&registry), expected);
         registry.tracking.disable(&b, [Box::from(&b""[..])].into_iter());

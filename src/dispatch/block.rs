@@ -83,7 +83,7 @@ fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
     }
     if !ctx.fx.changes.is_empty() {
         let clients = &ctx.core.clients;
-        clients.tracking.broadcast(clients, std::mem::take(&mut ctx.fx.changes));
+        clients.tracking.broadcast(clients, &ctx.core.acl, std::mem::take(&mut ctx.fx.changes));
     }
 }
 
