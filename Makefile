@@ -15,6 +15,10 @@ SOAK_COMMANDS ?= 5000000
 # Simulated crashes, and kills of the real process with each fsync policy.
 SOAK_CRASHES ?= 100000
 SOAK_KILLS ?= 1000
+# Seconds that each fuzz target runs, and what it may take: megabytes in all, seconds for one input.
+FUZZ_SECONDS ?= 1800
+FUZZ_LIMITS := -rss_limit_mb=2048 -timeout=10
+FUZZ_TARGETS := $(notdir $(wildcard fuzz/corpus-seeds/*))
 
 .PHONY: help
 help: ## this list
@@ -51,12 +55,21 @@ durability: oracle ## kills of the real process under load, and data moved betwe
 	    python3 tests/durability/interop.py --server $$SERVER --newer $(ORACLE) --older "$$(command -v redis-server)"; fi
 
 .PHONY: soak
-soak: oracle ## long campaigns of the random tests, on a release build; SEED and SOAK_COMMANDS choose them
+soak: oracle ## long campaigns of the random tests on a release build, and the fuzz targets; SEED and SOAK_COMMANDS choose them
 	$(CARGO) build --release
 	export PEREGRINE_BIN=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/peregrine SEED=$(SEED) COMMANDS=$(SOAK_COMMANDS) ROUNDS=200; \
 	$(CARGO) test --release --test differential --test history -- --nocapture; \
 	CRASHES=$(SOAK_CRASHES) $(CARGO) test --release --test crashes -- --nocapture; \
 	python3 tests/durability/kill9.py --server $$PEREGRINE_BIN --rounds $(SOAK_KILLS)
+
+	$(MAKE) fuzz
+
+.PHONY: fuzz
+fuzz: $(FUZZ_TARGETS:%=fuzz-%) ## every fuzz target for FUZZ_SECONDS (needs a nightly compiler and cargo-fuzz); fuzz-NAME runs one
+
+fuzz-%:
+	mkdir -p fuzz/corpus/$*
+	$(CARGO) +nightly fuzz run $* fuzz/corpus/$* fuzz/corpus-seeds/$* -- -max_total_time=$(FUZZ_SECONDS) $(FUZZ_LIMITS)
 
 .PHONY: bench
 bench: ## criterion benches; benches/compare/ has the comparison with real servers

@@ -228,7 +228,11 @@ fn files_import_only_from_rooms_to_their_left() {
 
 #[test]
 fn files_are_short() {
-    let all = source().into_iter().chain(files("tests", "rs")).chain(files("benches", "rs"));
+    let all = source()
+        .into_iter()
+        .chain(files("tests", "rs"))
+        .chain(files("benches", "rs"))
+        .chain(files("fuzz", "rs"));
     let long = all.filter(|(_, text)| text.lines().count() > FILE_LINES);
     let broken = long.map(|(name, text)| format!("{name}: {} lines", text.lines().count())).collect();
     report("a file past 800 lines has two rooms in it", broken);
@@ -237,7 +241,7 @@ fn files_are_short() {
 #[test]
 fn functions_are_short() {
     let mut broken = Vec::new();
-    for (name, text) in source().into_iter().chain(files("tests", "rs")) {
+    for (name, text) in source().into_iter().chain(files("tests", "rs")).chain(files("fuzz", "rs")) {
         let code = blank(&text);
         for (at, _) in code.match_indices("fn ") {
             let starts = at == 0 || code[..at].ends_with([' ', '\n', '(']);
@@ -263,7 +267,11 @@ fn functions_are_short() {
 
 #[test]
 fn files_open_with_their_question() {
-    let all = source().into_iter().chain(files("tests", "rs")).chain(files("benches", "rs"));
+    let all = source()
+        .into_iter()
+        .chain(files("tests", "rs"))
+        .chain(files("benches", "rs"))
+        .chain(files("fuzz", "rs"));
     let broken = all.filter(|(_, text)| !text.starts_with("//! ")).map(|(name, _)| name).collect();
     report("a file opens with one //! line that asks and answers its question", broken);
 }
@@ -347,16 +355,54 @@ fn nothing_private_is_named() {
     report("the repository stands on its own", broken);
 }
 
+/// Every command and subcommand stands in `fuzz/corpus-seeds/commands/NAME.txt`, so that the fuzzer knows it.
+#[test]
+fn every_command_has_a_seed() {
+    let dir = root().join("fuzz/corpus-seeds/commands");
+    let mut broken = Vec::new();
+    for row in peregrine::commands::FAMILIES.iter().flat_map(|rows| rows.iter()) {
+        let path = dir.join(format!("{}.txt", row.name));
+        let seed = std::fs::read_to_string(&path).unwrap_or_default().to_ascii_lowercase();
+        let lines: Vec<Vec<&str>> = seed.lines().map(|line| line.split(' ').collect()).collect();
+        let mut wanted: Vec<Vec<&str>> = row.subcommands.iter().map(|sub| vec![row.name, sub.name]).collect();
+        if wanted.is_empty() {
+            wanted.push(vec![row.name]);
+        }
+        let missing = wanted.into_iter().filter(|words| !lines.iter().any(|line| line.starts_with(words)));
+        broken.extend(missing.map(|words| format!("{} in {}", words.join(" "), path.display())));
+    }
+    report("a command has a seed for the fuzzer: a line that uses it", broken);
+}
+
+/// The targets of the fuzzer; `make fuzz` runs those that have seeds.
+#[test]
+fn every_fuzz_target_has_seeds_and_is_declared() {
+    let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+    let mut broken = Vec::new();
+    for (name, _) in files("fuzz/fuzz_targets", "rs") {
+        let target = Path::new(&name).file_stem().unwrap().to_string_lossy().into_owned();
+        if std::fs::read_dir(root().join("fuzz/corpus-seeds").join(&target)).map_or(0, Iterator::count) < 3 {
+            broken.push(format!("{name}: corpus-seeds/{target} has fewer than three seeds"));
+        }
+        if !manifest.contains(&format!("path = \"{}\"", name.trim_start_matches("fuzz/"))) {
+            broken.push(format!("{name} is not in fuzz/Cargo.toml"));
+        }
+    }
+    report("a fuzz target has seeds", broken);
+}
+
 #[test]
 fn every_dependency_has_a_reason() {
-    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let mut broken = Vec::new();
-    let mut in_dependencies = false;
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            in_dependencies = line.contains("dependencies");
-        } else if in_dependencies && line.contains('=') && !line.starts_with('#') && !line.contains(" # ") {
-            broken.push(line.to_string());
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let mut in_dependencies = false;
+        for line in std::fs::read_to_string(root().join(manifest)).unwrap().lines() {
+            let given = line.contains('=') && !line.starts_with('#');
+            if line.starts_with('[') {
+                in_dependencies = line.contains("dependencies");
+            } else if in_dependencies && given && !line.contains(" # ") {
+                broken.push(format!("{manifest}: {line}"));
+            }
         }
     }
     report("a dependency says in Cargo.toml what it is for", broken);
