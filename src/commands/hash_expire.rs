@@ -396,7 +396,10 @@ impl<'a> SetEx<'a> {
                     "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
                 ));
             }
-            set.keep |= args.word("keepttl");
+            if args.word("keepttl") {
+                set.keep = true;
+                continue;
+            }
             set.at = set.at.or(expiration(ctx, args)?);
             if args.position() == before {
                 return Err(match args.peek() {

@@ -31,6 +31,24 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
+/// Reads what C's `atoi` does: the number at the start of any text, 0 where there is none; what does not fit in 64 bits
+/// is the nearest that does, and of that 32 bits are kept.
+pub fn atoi(text: &[u8]) -> i32 {
+    let text = text.trim_ascii_start();
+    let (negative, digits) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    let value = digits.fold(0i64, |value, byte| {
+        let digit = i64::from(byte - b'0');
+        let sign = if negative { -1 } else { 1 };
+        value.saturating_mul(10).saturating_add(sign * digit)
+    });
+    value as i32
+}
+
 /// Reads the canonical decimal text of a `u64`: digits only, no leading zeros.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     match text {
@@ -142,6 +160,28 @@ pub fn human_bytes(bytes: u64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn atoi_is_as_lax_as_in_c() {
+        let cases: [(&str, i32); 13] = [
+            ("1", 1),
+            ("+1", 1),
+            (" \t-7x", -7),
+            ("01", 1),
+            ("1 2", 1),
+            ("", 0),
+            ("x", 0),
+            ("- 1", 0),
+            ("+-1", 0),
+            ("2147483648", i32::MIN),
+            ("4294967297", 1),
+            ("9223372036854775808", -1),
+            ("-9223372036854775809", 0),
+        ];
+        for (text, value) in cases {
+            assert_eq!(atoi(text.as_bytes()), value, "{text:?}");
+        }
+    }
 
     #[test]
     fn i64_is_canonical_only() {

@@ -22,8 +22,8 @@ pub use float::{
     fmt_double, fmt_fixed, fmt_g14, fmt_g17, fmt_shortest, parse_f64, parse_score_bound, parse_sort_weight,
 };
 pub use int::{
-    fmt_i64, fmt_u64, human_bytes, i64_len, parse_i64, parse_memory, parse_u64, parse_u64_lenient, push_i64,
-    push_u64, u64_len,
+    atoi, fmt_i64, fmt_u64, human_bytes, i64_len, parse_i64, parse_memory, parse_u64, parse_u64_lenient,
+    push_i64, push_u64, u64_len,
 };
 pub use long_double::LongDouble;
 
