@@ -59,7 +59,7 @@ soak: oracle ## long campaigns of the random tests on a release build, and the f
 	$(CARGO) build --release
 	export PEREGRINE_BIN=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/peregrine SEED=$(SEED) COMMANDS=$(SOAK_COMMANDS) ROUNDS=200; \
 	$(CARGO) test --release --test differential --test history -- --nocapture; \
-	CRASHES=$(SOAK_CRASHES) $(CARGO) test --release --test crashes -- --nocapture; \
+	CRASHES=$(SOAK_CRASHES) EVERY_BIT=1 $(CARGO) test --release --test crashes --test damage -- --nocapture; \
 	python3 tests/durability/kill9.py --server $$PEREGRINE_BIN --rounds $(SOAK_KILLS)
 
 	$(MAKE) fuzz

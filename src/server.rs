@@ -47,7 +47,7 @@ use crate::server::outside::Reach;
 use crate::server::ports::Ports;
 use crate::server::title::Title;
 use crate::stats::Stats;
-use crate::util::clock::{Clock, SystemClock};
+use crate::util::clock::{Clock, Steady, SystemClock};
 use crate::util::hash::Seed;
 use crate::util::rng::{self, Rng};
 
@@ -82,6 +82,19 @@ impl Server {
         loaded: Loaded,
         log: logging::Log,
     ) -> io::Result<Server> {
+        Server::on_clock(Arc::new(SystemClock::new()), families, loaded, log)
+    }
+
+    /// [`Server::with_commands`] with a clock of one's own.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn on_clock(
+        clock: Arc<dyn Clock>,
+        families: &[&'static [Command]],
+        loaded: Loaded,
+        log: logging::Log,
+    ) -> io::Result<Server> {
         let title = title(&loaded);
         let mut config = loaded.config;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -102,7 +115,6 @@ impl Server {
         let databases = config.databases;
         let reach = Arc::new(Reach::new(log, &config, title));
         let ports = reach.ports.clone();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let cluster = if config.cluster_enabled { Some(Cluster::open(&config)?) } else { None };
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
@@ -118,6 +130,7 @@ impl Server {
             couriers: Links::default(),
             cluster,
             started_us: clock.monotonic_us(),
+            steady: Steady::new(&*clock),
             clock,
             run_id: rng::hex_id()?,
             dirty: 0.into(),

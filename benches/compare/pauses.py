@@ -4,11 +4,12 @@ Each of these has a course of its own; each reports named figures, of which the
 ratio to the reference server is printed beside the figure itself.
 """
 
+import dataclasses
 import threading
 import time
 
 from load import redis_benchmark
-from rows import Load
+from rows import Load, one_hash, one_list, one_set, one_stream, one_zset
 from servers import Client, Server
 
 OVERWRITE = Load("overwrite", ["SET", "key:__rand_int__", "y" * 200], 16, None)
@@ -73,7 +74,8 @@ class Pauses:
         server = self.start(name, [])
         try:
             server.client.feed((b"SET", b"key:%012d" % i, b"x" * 200) for i in range(self.scale))
-            quiet = self.load(server, OVERWRITE, self.requests)
+            overwrite = dataclasses.replace(OVERWRITE, keyspace=self.scale)
+            quiet = self.load(server, overwrite, self.requests)
             before = server.family_memory()
             saved = server.client("LASTSAVE")
             time.sleep(1.1)  # LASTSAVE counts seconds
@@ -84,12 +86,38 @@ class Pauses:
             start = time.monotonic()
             busy = []
             while server.client("LASTSAVE") == saved and time.monotonic() - start < 120:
-                busy.append(self.load(server, OVERWRITE, max(self.requests // 10, 1000)))
+                busy.append(self.load(server, overwrite, max(self.requests // 10, 1000)))
             p999, longest = prober.end()
-            rate = sum(run.rps for run in busy) / len(busy)
+            rate, added = sum(run.rps for run in busy) / len(busy), watch.end() - before
             return {"throughput lost, %": max(0.0, (1 - rate / quiet.rps) * 100), "probe p99.9, ms": p999,
-                    "longest pause, ms": longest, "peak memory added, MB": (watch.end() - before) / 2**20,
+                    "longest pause, ms": longest, "memory before, MB": before / 2**20,
+                    "peak memory added, MB": added / 2**20, "peak memory added, %": added / before * 100,
                     "seconds": time.monotonic() - start}
+        finally:
+            server.stop()
+
+    def snapshot_big_values(self, name: str) -> dict[str, float]:
+        """BGSAVE while values of as many elements as the scale says are changed before they have been saved."""
+        changes = {"hash": ("HSET", "hash", "field:000000000001", "changed"), "set": ("SREM", "set", "mem:000000000001"),
+                   "zset": ("ZADD", "zset", "-1", "mem:000000000001"), "list": ("LSET", "list", "7", "changed"),
+                   "stream": ("XADD", "stream", "*", "f", "v")}
+        server, figures = self.start(name, []), {}
+        try:
+            for data in (one_hash, one_set, one_zset, one_list, one_stream):
+                server.client.feed(data(self.scale))
+            for key, change in changes.items():
+                saved = server.client("LASTSAVE")
+                time.sleep(1.1)  # LASTSAVE counts seconds
+                prober = Prober(server.port)
+                prober.start()
+                server.client("BGSAVE")
+                start = time.perf_counter()
+                server.client(*change)
+                figures[f"{key}: change took, ms"] = (time.perf_counter() - start) * 1e3
+                while server.client("LASTSAVE") == saved and time.perf_counter() - start < 120:
+                    time.sleep(0.01)
+                figures[f"{key}: longest pause of others, ms"] = prober.end()[1]
+            return figures
         finally:
             server.stop()
 

@@ -120,4 +120,4 @@ MEMORY = [
 ]
 
 # Rows with a course of their own; see pauses.py.
-PAUSES = ["snapshot", "aof-everysec", "aof-always", "growth", "big-delete"]
+PAUSES = ["snapshot", "snapshot-big-values", "aof-everysec", "aof-always", "growth", "big-delete"]

@@ -112,6 +112,13 @@ pub(crate) enum Unit {
     UnixMillis,
 }
 
+impl Unit {
+    /// True when it counts from a moment that has a name.
+    pub(crate) fn is_date(self) -> bool {
+        matches!(self, Unit::UnixSeconds | Unit::UnixMillis)
+    }
+}
+
 /// The unix time in milliseconds that `n` means, not checked for being positive; `None` outside 64 bits.
 fn absolute(ctx: &Ctx<'_>, n: i64, unit: Unit) -> Option<i64> {
     let now = i64::try_from(ctx.now_ms()).ok()?;
@@ -211,6 +218,9 @@ fn set_expiry(ctx: &mut Ctx<'_>, args: &mut Args<'_>, unit: Unit, name: &str, ou
     } else {
         let at = u64::try_from(at).unwrap_or(0);
         ctx.set_expiry(&key, Some(at));
+        if unit.is_date() {
+            ctx.date_expiry(&key);
+        }
         ctx.changed(&key, event::GENERIC, "expire");
         if unit != Unit::UnixMillis {
             let at = at.to_string();

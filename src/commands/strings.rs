@@ -165,6 +165,7 @@ fn getex(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
         }
         Some(Expiry::At(at)) => {
             ctx.set_expiry(&key, Some(at));
+            asked.note_date(ctx, &key);
             ctx.changed(&key, event::GENERIC, "expire");
             ctx.propagate_as(&[b"PEXPIREAT", key.name, at.to_string().as_bytes()]);
         }
@@ -193,6 +194,13 @@ pub(super) enum Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// To be called when the key has its expiry.
+    pub(super) fn note_date(self, ctx: &mut Ctx<'_>, key: &Key<'_>) {
+        if matches!(self, Asked::Time(unit, _) if unit.is_date()) {
+            ctx.date_expiry(key);
+        }
+    }
+
     pub(super) fn expiry(self, ctx: &Ctx<'_>, name: &str) -> Result<Option<Expiry>> {
         Ok(match self {
             Asked::Nothing => None,
@@ -313,6 +321,7 @@ fn set_with(
         return Ok(());
     }
     put(ctx, key, value, expiry);
+    o.asked.note_date(ctx, key);
     match o.asked {
         // Whoever reads the log need not know how to compare.
         _ if o.compare.is_some() => match expiry {

@@ -428,7 +428,8 @@ impl Ctx<'_> {
             Expiry::Keep => old.as_ref().and_then(Slot::expire),
             Expiry::At(at) => Some(at),
         };
-        let slot = Slot::new_value(key.name, value, expire);
+        let mut slot = Slot::new_value(key.name, value, expire);
+        slot.set_dated(matches!(expiry, Expiry::Keep) && old.as_ref().is_some_and(Slot::dated));
         match old {
             None => self.insert_slot(db, key, slot),
             Some(old) => {
@@ -549,6 +550,17 @@ impl Ctx<'_> {
         self.written = true;
         self.remember_own(db, key, at);
         self.shard(key).set_expire(db, key, at)
+    }
+
+    /// Notes that a key's expiry is a date that a client has named: when the machine's clock is set it stays what it is,
+    /// and every other one keeps its distance. Files and replicas hold dates only, and do not say which were meant so.
+    pub fn date_expiry(&mut self, key: &Key<'_>) {
+        let db = self.session.db;
+        if self.mode != Mode::Replay
+            && let Some(mut item) = self.shard(key).db(db).table.get_mut(key.hash, key.name)
+        {
+            item.set_dated(true);
+        }
     }
 
     /// Gives an entry an access mark (RESTORE).

@@ -28,6 +28,8 @@ use crate::util::rng::Rng;
 /// When there is data that cannot be read, or the append-only file cannot be written.
 pub fn load(core: &Core) -> io::Result<()> {
     let world = core.world();
+    let owned = core.persist.owner.follow(&*core.persist.disk, &core.config.load());
+    owned.inspect_err(|error| tracing::error!("{error}"))?;
     remove_leftovers(core);
     let on = core.config.load().appendonly;
     if !on {

@@ -23,13 +23,14 @@ use crate::dispatch::multi;
 use crate::dispatch::observe;
 use crate::dispatch::permit;
 use crate::dispatch::route;
-use crate::dispatch::spec::{ADMIN, ALLOW_BUSY, Lock, LockNeed};
+use crate::dispatch::spec::{ADMIN, ALLOW_BUSY, Lock, LockNeed, READONLY};
 use crate::dispatch::table::Entry;
 use crate::dispatch::tracking;
 use crate::dispatch::worker::Worker;
 use crate::error::Error;
 use crate::keyspace::{Key, Locked};
 use crate::log::entry::{Logged, encode_command};
+use crate::persist::Child;
 use crate::resp::reply::{Proto, Reply};
 
 /// What a request came to, besides its reply.
@@ -39,6 +40,8 @@ pub struct Outcome {
     pub blocked: Option<Blocked>,
     /// It was not run because of a pause: it must be run again when that is over.
     pub postponed: bool,
+    /// That is because a snapshot wants the value that it would change: it may be run again in a moment.
+    pub unsaved: bool,
     /// The log offset behind what it wrote; 0 when it wrote nothing.
     pub logged: u64,
 }
@@ -101,7 +104,7 @@ pub fn run<'a>(
         out.simple("QUEUED");
         return Outcome::default();
     }
-    let locks = loop {
+    let mut locks = loop {
         if let Some(locks) = lock(core, worker, session, entry, argv, key) {
             break locks;
         }
@@ -114,11 +117,38 @@ pub fn run<'a>(
             return Outcome::default();
         }
     };
+    if core.persist.child() != Child::None && is_unsaved(core, session, entry, argv, key, &mut locks) {
+        return Outcome { postponed: true, unsaved: true, ..Outcome::default() };
+    }
     let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
     guarded(&mut ctx, argv, out, start);
     let outcome = block::settle(&mut ctx);
     ctx.end();
     outcome
+}
+
+/// True when a command may change a value that a snapshot has not saved yet, and that takes long to save: all others
+/// would wait for that, so it is the command that waits. One whose keys are not known beforehand does not.
+fn is_unsaved(
+    core: &Core,
+    session: &Session,
+    entry: &Entry,
+    argv: &[&[u8]],
+    key: Option<Key<'_>>,
+    locks: &mut Locked<'_>,
+) -> bool {
+    if entry.row.is(READONLY) {
+        return false;
+    }
+    let mut unsaved = |db: usize, key: &Key<'_>| {
+        locks.with_shard(usize::from(key.shard), |shard| shard.is_to_be_saved(db, key))
+    };
+    if let Some(key) = key {
+        return unsaved(session.db, &key);
+    }
+    let mut names = Vec::new();
+    let known = needs(core, session, entry, argv, &mut names).is_continue();
+    known && names.iter().any(|(db, name)| unsaved(*db, &core.keyspace.key(name)))
 }
 
 /// Runs a command that was read from the log: no check objects, nothing expires, nothing is logged again.

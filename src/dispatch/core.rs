@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::cluster::courier::Links;
 use crate::config::live::Live;
 use crate::config::table::Setting;
+use crate::config::values::reason;
 use crate::config::{Config, SetError};
 use crate::dispatch::reaper::Reaper;
 use crate::dispatch::script::Scripts;
@@ -23,7 +24,7 @@ use crate::persist::{Persist, World};
 use crate::pubsub::PubSub;
 use crate::replication::{Replication, Site};
 use crate::stats::Stats;
-use crate::util::clock::Clock;
+use crate::util::clock::{Clock, Steady};
 
 /// Puts settings into effect that reach beyond the data: sockets, the log, what the system shows of the process.
 pub trait Outside: Send + Sync {
@@ -65,6 +66,8 @@ pub struct Core {
     pub stats: Stats,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The time that expiries are compared with; see [`Core::look_at_clock`].
+    pub steady: Steady,
     /// Forty hexadecimal digits that name this run of the server.
     pub run_id: String,
     /// When it started: monotonic microseconds.
@@ -154,7 +157,10 @@ impl Core {
 
     fn apply_one(&self, setting: &str, old: &Config, new: &Config) -> Result<(), String> {
         match setting {
-            "dir" => std::env::set_current_dir(&new.dir.0).map_err(|e| crate::config::values::reason(&e)),
+            "dir" => std::env::set_current_dir(&new.dir.0)
+                .map_err(|error| reason(&error))
+                .and_then(|()| self.own_snapshot(new)),
+            "dbfilename" | "save" => self.own_snapshot(new),
             // While data is being loaded, the end of the loading looks after it.
             "appendonly" if self.is_loading() => Ok(()),
             "appendonly" if old.appendonly != new.appendonly => rewrite::turn(self.world(), new.appendonly)
@@ -165,6 +171,30 @@ impl Core {
             }
             _ => self.outside.apply(setting, old, new).map_err(str::to_owned),
         }
+    }
+
+    /// Has the machine's clock been set? Then every expiry is moved by as much, so that nothing lives longer or shorter
+    /// than it was to, apart from dates that clients have named. The files are to follow. `id` names the thread's
+    /// statistics.
+    pub fn look_at_clock(&self, id: usize) {
+        let Some(jump_us) = self.steady.jump(&*self.clock) else { return };
+        let mut moved = 0;
+        {
+            let mut locks = self.keyspace.locked_all();
+            locks.each(|_, shard| moved += shard.move_expiries(jump_us / 1000));
+            self.steady.settle(jump_us);
+        }
+        self.stats.threads[id].dirty.add(moved);
+        self.persist.clock_was_set(jump_us / 1_000_000, moved > 0);
+        tracing::warn!(
+            "The clock was set by {:+.3} seconds: {moved} keys that expire go on to live as long as they were to",
+            jump_us as f64 / 1e6
+        );
+    }
+
+    /// Other servers are to leave the snapshot file of the settings alone.
+    fn own_snapshot(&self, config: &Config) -> Result<(), String> {
+        self.persist.owner.follow(&*self.persist.disk, config).map_err(|error| error.to_string())
     }
 
     /// Closes clients, the largest first, if all together hold more than `maxmemory-clients`.

@@ -82,6 +82,7 @@ fn run(core: &Weak<Core>, id: usize, rng: Rng) {
             core.upkeep.wait(Duration::from_millis(10));
             continue;
         }
+        core.look_at_clock(id);
         while !evict::make_room(&core, &mut sweeper.worker) {}
         let period = 1_000_000 / u64::from(sweeper.worker.config.hz.clamp(1, 500));
         let now = core.clock.monotonic_us();

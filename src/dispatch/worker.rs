@@ -75,8 +75,8 @@ impl Worker {
 
     /// Reads the clock and picks up changed settings: once per batch.
     pub fn tick(&mut self, core: &Core) {
-        self.now_ms = core.clock.now_us() / 1000;
         self.stamp_us = core.clock.monotonic_us();
+        self.now_ms = core.steady.now_us(core.clock.now_us(), self.stamp_us) / 1000;
         self.mono_ms = self.stamp_us / 1000;
         if core.config.version() != self.config_version {
             self.config_version = core.config.version();

@@ -7,7 +7,7 @@
 //!  +------+---------+-------+-------+----------+------------+---------+-----+--------------+
 //!                                    if EXPIRES  if LONG_KEY  `- nothing for a string, 8 bytes for an
 //!                                                                integer, a `V` for anything else
-//!  flags: bits 0-1 kind (0 string, 1 integer, 2 value), 2 EXPIRES, 3 LONG_KEY, 4 PARITY, 5 RAW
+//!  flags: bits 0-1 kind (0 string, 1 integer, 2 value), 2 EXPIRES, 3 LONG_KEY, 4 PARITY, 5 RAW, 6 DATED
 //! ```
 //!
 //! A 16-byte key with a 32-byte string takes 56 bytes, with an integer 32. Numbers are native-endian.
@@ -37,6 +37,7 @@ const EXPIRES: u64 = 1 << 2;
 const LONG_KEY: u64 = 1 << 3;
 const PARITY: u64 = 1 << 4;
 const RAW: u64 = 1 << 5;
+const DATED: u64 = 1 << 6;
 const LRU: u64 = 0xff_ffff << 8;
 const HEADER: usize = 8;
 
@@ -132,7 +133,7 @@ impl<V> Entry<V> {
         Entry::make(0, key, expire, Payload::Value(value))
     }
 
-    /// `keep`: header bits to start with, of LRU, PARITY and RAW.
+    /// `keep`: header bits to start with, of LRU, PARITY, RAW and DATED.
     fn make(keep: u64, key: &[u8], expire: Option<u64>, payload: Payload<'_, V>) -> Entry<V> {
         let mut header = keep;
         if expire.is_some() {
@@ -345,7 +346,7 @@ impl<V> Entry<V> {
     /// Builds the entry anew with another payload.
     #[cold]
     fn replace(&mut self, payload: Payload<'_, V>) -> Option<V> {
-        let keep = self.header() & (LRU | PARITY);
+        let keep = self.header() & (LRU | PARITY | DATED);
         let new = Entry::make(keep, self.key(), self.expire(), payload);
         let mut old = ManuallyDrop::new(std::mem::replace(self, new));
         // SAFETY: `old` is not used again.
@@ -373,9 +374,10 @@ impl<V> Entry<V> {
         (self.header() & EXPIRES != 0).then(|| unsafe { self.at.add(HEADER).cast::<u64>().read() })
     }
 
-    /// Changes when the key expires: in place when it has an expiry before and after, or neither.
+    /// Changes when the key expires: in place when it has an expiry before and after, or neither. It is not dated.
     #[inline]
     pub fn set_expire(&mut self, expire: Option<u64>) {
+        self.set_flag(DATED, false);
         match expire {
             // SAFETY: the flag says that it is there.
             Some(expire) if self.header() & EXPIRES != 0 => unsafe { self.write(HEADER, expire) },
@@ -395,7 +397,7 @@ impl<V> Entry<V> {
     /// Builds the entry anew with another key or expiry; everything else stays.
     #[cold]
     fn remake(&mut self, key: Option<&[u8]>, expire: Option<u64>) {
-        let keep = self.header() & (LRU | PARITY | RAW);
+        let keep = self.header() & (LRU | PARITY | RAW | DATED);
         let parts = self.parts();
         let key = key.unwrap_or(self.key());
         let payload = match self.view() {
@@ -409,6 +411,18 @@ impl<V> Entry<V> {
         let old = ManuallyDrop::new(std::mem::replace(self, new));
         // SAFETY: allocated with this layout, not used again; its `V` has moved on.
         unsafe { dealloc(old.at.as_ptr(), layout(parts.end)) }
+    }
+
+    /// Whether somebody named the moment at which the key expires, and not how long it is to stay.
+    #[inline]
+    pub fn dated(&self) -> bool {
+        self.header() & DATED != 0
+    }
+
+    /// Changes it.
+    #[inline]
+    pub fn set_dated(&mut self, on: bool) {
+        self.set_flag(DATED, on);
     }
 
     /// The 24 bits of the eviction clock or counter.

@@ -38,6 +38,10 @@ pub trait Preimage: Send {
     /// snapshot began.
     fn save(&mut self, db: usize, entry: &Slot);
 
+    /// Whoever wants to change an entry had better wait, since to save it would take long: it is saved soon, without
+    /// keeping anybody else waiting. False when there is nothing to wait for.
+    fn hurry(&mut self, db: usize, entry: &Slot) -> bool;
+
     /// Takes over a table that leaves the keyspace as a whole; what is unsaved in it is saved in good time.
     fn adopt(&mut self, db: usize, table: Table<Slot>);
 }
@@ -170,6 +174,13 @@ impl Shard {
         item
     }
 
+    /// True when a key is not to be changed yet, see [`Preimage::hurry`].
+    pub fn is_to_be_saved(&mut self, db: usize, key: &Key<'_>) -> bool {
+        let (Some(preimage), Some(data)) = (&mut self.preimage, self.dbs.get(db)) else { return false };
+        let entry = data.get(key).filter(|entry| entry.parity() != self.parity);
+        entry.is_some_and(|entry| preimage.hurry(data.was, &entry))
+    }
+
     /// Adds a key that is not there.
     pub fn insert(&mut self, db: usize, key: &Key<'_>, mut entry: Slot) {
         entry.set_parity(self.parity);
@@ -218,6 +229,35 @@ impl Shard {
         let db = &mut self.dbs[db];
         db.expires = db.expires + usize::from(at.is_some()) - usize::from(had);
         true
+    }
+
+    /// Moves the expiry of everything here by so many milliseconds, apart from those that are dates. Returns how many
+    /// keys that concerned.
+    pub fn move_expiries(&mut self, ms: i64) -> u64 {
+        let to = |at: u64| at.saturating_add_signed(ms).max(1);
+        let (preimage, parity, mut moved) = (&mut self.preimage, self.parity, 0);
+        for db in self.dbs.iter_mut().filter(|db| db.expires > 0 || db.field_expires > 0) {
+            let (was, mut cursor) = (db.was, 0);
+            loop {
+                cursor = db.table.scan_marked(cursor, usize::MAX, &mut |mut item| {
+                    save_preimage(preimage, parity, was, &mut item);
+                    if let Some(at) = item.expire().filter(|_| !item.dated()) {
+                        item.set_expire(Some(to(at)));
+                        moved += 1;
+                    }
+                    if let Some(Value::Hash(hash)) = item.value_mut()
+                        && hash.next_expiry().is_some()
+                    {
+                        hash.move_expiries(to);
+                        moved += 1;
+                    }
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        moved
     }
 
     /// Empties a database and returns its table, to be freed by someone with time. While a snapshot is being taken

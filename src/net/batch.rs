@@ -230,6 +230,9 @@ fn prefetch(core: &Core, db: usize, known: &Known<'_>) {
     }
 }
 
+/// Milliseconds after which a command is tried again that waits for a snapshot to save its value.
+const UNSAVED_MS: u64 = 2;
+
 /// What running a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ran {
@@ -288,6 +291,7 @@ fn run_one<'r>(
     let mut out = Reply::new(&mut state.output, proto).at_most(most.saturating_add(state.sent));
     let outcome = call::run(&thread.core, worker, &mut state.session, argv, known, &mut out);
     if outcome.postponed {
+        state.retry_ms = if outcome.unsaved { now + UNSAVED_MS } else { 0 };
         return Ran::Postponed;
     }
     if outcome.logged > 0 {

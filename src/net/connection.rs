@@ -46,6 +46,8 @@ pub struct State {
     pub blocked: Option<Blocked>,
     /// The next command waits for the end of a pause.
     pub postponed: bool,
+    /// And for this: monotonic milliseconds.
+    pub retry_ms: u64,
     /// The output may only be sent once the log is safe up to here.
     pub hold: u64,
     /// Close at once.
@@ -152,6 +154,7 @@ fn open(thread: &Rc<Thread>, stream: Stream, client: Arc<Client>) -> Rc<Conn> {
         sent: 0,
         blocked: None,
         postponed: false,
+        retry_ms: 0,
         hold: 0,
         killed: false,
         sender: None,
@@ -428,6 +431,7 @@ fn expire_pause(thread: &Rc<Thread>, conn: &Rc<Conn>, state: &mut State) {
         Some((_, end)) => wake_at(conn, now, end),
         // It needs a lock that a script holds.
         None if thread.core.scripts.board.is_busy() => wake_at(conn, now, now + BUSY_MS),
+        None if state.retry_ms > now => wake_at(conn, now, state.retry_ms),
         None => {
             state.postponed = false;
             thread.core.clients.postponed.fetch_sub(1, Ordering::AcqRel);

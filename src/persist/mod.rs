@@ -10,6 +10,7 @@ pub mod cron;
 pub mod disk;
 pub mod info;
 pub mod load;
+pub mod owner;
 pub mod rdb;
 pub mod save;
 pub mod shutdown;
@@ -29,6 +30,7 @@ use crate::keyspace::Keyspace;
 use crate::log::{Log, Mark};
 use crate::persist::aof::Aof;
 use crate::persist::disk::{Disk, RealDisk};
+use crate::persist::owner::Owner;
 use crate::persist::snapshot::{Snapshot, Stopper};
 use crate::stats::Stats;
 use crate::util::clock::Clock;
@@ -152,6 +154,8 @@ pub struct Persist {
     pub disk: Arc<dyn Disk>,
     /// The append-only file.
     pub aof: Aof,
+    /// Who writes the snapshot file.
+    pub owner: Owner,
     /// What INFO tells.
     pub status: Status,
     /// What DEBUG can change.
@@ -168,8 +172,6 @@ pub struct Persist {
     libraries: Mutex<Vec<Arc<[u8]>>>,
     jobs: Sender<Job>,
     receiver: Mutex<Option<Receiver<Job>>>,
-    /// Ends the process, when what clients were promised can no longer be kept. Does not return; tests put a panic here.
-    pub end_process: fn(),
     /// SHUTDOWN or a signal has done its work: the process may end.
     pub ended: tokio::sync::Notify,
     /// A signal has asked for the end, which has not begun.
@@ -190,6 +192,7 @@ impl Persist {
         Persist {
             disk,
             aof: Aof::default(),
+            owner: Owner::default(),
             status: Status {
                 saved_changes: 0.into(),
                 last_save: now_s.into(),
@@ -212,7 +215,6 @@ impl Persist {
             libraries: Mutex::default(),
             jobs,
             receiver: Mutex::new(Some(receiver)),
-            end_process: || std::process::exit(1),
             ended: tokio::sync::Notify::new(),
             end_pending: false.into(),
             ending: false.into(),
@@ -277,6 +279,19 @@ impl Persist {
         if !world.config.load().save.0.is_empty() {
             self.status.saved_changes.store(world.changes(), Ordering::Release);
             self.flushed.store(true, Ordering::Release);
+        }
+    }
+
+    /// The machine's clock was set, by so many seconds: what is due by it stays as far away as it was. `expiries`: those
+    /// in memory have been moved, those in the append-only file have not.
+    pub fn clock_was_set(&self, seconds: i64, expiries: bool) {
+        let status = &self.status;
+        for time in [&status.last_save, &status.last_try, &status.began, &self.aof.rewrites.not_before] {
+            let moved = time.load(Ordering::Acquire).saturating_add_signed(seconds);
+            time.store(moved, Ordering::Release);
+        }
+        if expiries && self.aof.state() == aof::State::On {
+            self.aof.scheduled.store(true, Ordering::Release);
         }
     }
 

@@ -211,7 +211,12 @@ pub fn write(
     to: &Path,
     aof_base: bool,
 ) -> io::Result<u64> {
-    let mut output = Output::create(world, from, snapshot.version(), aof_base, snapshot.beside());
+    // Other servers are kept away until it is published.
+    let guarded = if aof_base { Ok(None) } else { world.persist.owner.guard(&*world.persist.disk, to) };
+    let mut output = guarded
+        .as_ref()
+        .map_err(|error| io::Error::new(error.kind(), error.to_string()))
+        .and_then(|_| Output::create(world, from, snapshot.version(), aof_base, snapshot.beside()));
     let pause = || world.config.load().rdb_key_save_delay;
     let walked = snapshot.walk_slowly(world.keyspace, pause, |bytes| match &mut output {
         Ok(output) => output.write(bytes),
@@ -347,6 +352,7 @@ pub fn now(world: World<'_>) -> Option<io::Result<()>> {
 pub fn under_locks(world: World<'_>, locks: &mut Locked<'_>) -> io::Result<()> {
     let config = world.config.load();
     let (from, to) = (temporary(&config), config.dir.join(&config.dbfilename));
+    let _guard = world.persist.owner.guard(&*world.persist.disk, &to)?;
     let beside = Beside::now(world);
     let open = |version| Output::create(world, &from, version, false, &beside);
     let written = snapshot::at_once(locks, options(&config, world.now_s()), open).and_then(Output::finish);

@@ -16,7 +16,8 @@
 //!
 //! A big value is walked in pieces, and its lock is let go between them. One such record is open at a time; what others
 //! save meanwhile is set aside until it is closed, as records cannot stand inside each other. Whoever changes the value
-//! of the open record writes the rest of it first.
+//! of the open record writes the rest of it first; a client that wants to change a very big one waits until it has been
+//! saved in pieces, before any other ([`Preimage::hurry`]), and nobody waits with it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -262,6 +263,8 @@ struct Shared {
     stopped: AtomicBool,
     /// Tables that left the keyspace.
     orphans: Mutex<Vec<(usize, Table<Slot>)>>,
+    /// Very big values that somebody waits for to change them, with their databases. They come first.
+    urgent: Mutex<Vec<(usize, Box<[u8]>)>>,
     progress: Counters,
 }
 
@@ -310,6 +313,17 @@ impl Preimage for Saver {
             self.0.progress.saved.fetch_add(1, Ordering::Relaxed);
             self.0.progress.ahead.fetch_add(weight(entry, encoded), Ordering::Relaxed);
         }
+    }
+
+    fn hurry(&mut self, db: usize, entry: &Slot) -> bool {
+        if self.0.is_stopped() || !pieces::is_very_big(&entry.view()) {
+            return false;
+        }
+        let mut urgent = self.0.urgent.lock();
+        if !urgent.iter().any(|(of, key)| *of == db && **key == *entry.key()) {
+            urgent.push((db, entry.key().into()));
+        }
+        true
     }
 
     fn adopt(&mut self, db: usize, table: Table<Slot>) {
@@ -369,6 +383,7 @@ pub fn begin(locks: &mut Locked<'_>, options: Options) -> Snapshot {
         room: Condvar::new(),
         stopped: AtomicBool::new(false),
         orphans: Mutex::default(),
+        urgent: Mutex::default(),
         progress: Counters { total: total.into(), ..Counters::default() },
     });
     let mut parity = false;
@@ -437,6 +452,7 @@ impl Snapshot {
             loop {
                 delay.after(std::mem::take(&mut step.saved), pause);
                 self.drain(CHUNK, &mut write, &mut result);
+                self.save_urgent(keyspace, &mut write, &mut result);
                 let Some(mut locked) = keyspace.lock_one_within(shard, PATIENCE) else { continue };
                 if let Some((db, key)) = step.big.last() {
                     if self.piece(keyspace, &mut locked, *db, key) {
@@ -531,6 +547,27 @@ impl Snapshot {
             }
         }
         true
+    }
+
+    /// Saves, piece by piece, what somebody waits for. A record that is open is closed first, by who began it.
+    fn save_urgent(
+        &self,
+        keyspace: &Keyspace,
+        write: &mut impl FnMut(&[u8]) -> io::Result<()>,
+        result: &mut io::Result<()>,
+    ) {
+        while self.shared.stream.lock().open.is_none() {
+            let Some((db, name)) = self.shared.urgent.lock().pop() else { return };
+            let shard = usize::from(keyspace.key(&name).shard);
+            loop {
+                self.drain(CHUNK, write, result);
+                if let Some(mut locked) = keyspace.lock_one_within(shard, PATIENCE)
+                    && self.piece(keyspace, &mut locked, db, &name)
+                {
+                    break;
+                }
+            }
+        }
     }
 
     /// Saves what is unsaved in tables that left the keyspace, and frees them.

@@ -146,3 +146,45 @@ fn a_walk_that_fails_leaves_nothing_for_the_next() {
     let snapshot = begin(&mut keyspace.locked_all(), OPTIONS);
     assert!(read(snapshot, &keyspace) == before);
 }
+
+#[test]
+fn who_wants_to_change_a_very_big_value_waits_until_it_has_been_saved_first() {
+    let keyspace = Keyspace::new(1, 1, Seed::new([1, 2]));
+    for n in 0..4 {
+        let (name, value) = (name(n), Value::Str(vec![b'a'; 9 << 20]));
+        keyspace.lock_one(0).insert(0, &keyspace.key(&name), Slot::new_value(&name, value, None));
+    }
+    put(&keyspace, 0, b"small", b"value");
+    let waits = |name: &[u8]| keyspace.lock_one(0).is_to_be_saved(0, &keyspace.key(name));
+    assert!(!waits(&name(3)), "there is no snapshot");
+    let snapshot = begin(&mut keyspace.locked_all(), OPTIONS);
+    // Asked for twice, as a client does that tries again.
+    assert!(waits(&name(3)) && waits(&name(3)) && !waits(b"small"));
+    let mut bytes = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while waits(&name(3)) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let key = name(3);
+            let mut shard = keyspace.lock_one(0);
+            let mut item = shard.get_mut(0, &keyspace.key(&key)).unwrap();
+            item.set_value(Value::Str(vec![b'b'; 9 << 20]));
+        });
+        snapshot
+            .walk(&keyspace, |more| {
+                bytes.extend_from_slice(more);
+                Ok(())
+            })
+            .unwrap();
+    });
+    let at = |name: Vec<u8>| bytes.windows(name.len()).position(|window| window == name).unwrap();
+    assert!((0..3).all(|n| at(name(3)) < at(name(n))), "it comes first");
+    assert!(!bytes.contains(&b'b'), "as it was");
+    assert!(!waits(&name(3)), "the snapshot is over");
+    // Nobody waits for a snapshot that nobody wants.
+    let stopped = begin(&mut keyspace.locked_all(), OPTIONS);
+    stopped.stopper().stop();
+    assert!(!waits(&name(3)));
+    let _ = stopped.walk(&keyspace, |_| Ok(()));
+}

@@ -1,10 +1,13 @@
 //! What time is it? Injected, so that tests can stop and jump it.
 //!
 //! Invariants: `monotonic_us` never goes back; `now_us` follows the machine's wall clock and may jump
-//! either way. Whoever compares deadlines with `now_us` decides what a jump means; nothing here does.
+//! either way. Whoever compares deadlines with wall time takes it from [`Steady`], which does not jump: it goes on as
+//! before until somebody has moved the deadlines and says so.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A source of time.
 pub trait Clock: Send + Sync {
@@ -23,13 +26,19 @@ pub trait Clock: Send + Sync {
 /// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
-    start: Instant,
+    start_us: u64,
+}
+
+/// Microseconds since the machine started. Time that it spends asleep counts: nobody's lock waits for it to wake up.
+fn since_boot() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
 impl SystemClock {
     /// A clock whose monotonic time starts at zero now.
     pub fn new() -> Self {
-        SystemClock { start: Instant::now() }
+        SystemClock { start_us: since_boot() }
     }
 }
 
@@ -50,7 +59,53 @@ impl Clock for SystemClock {
     }
 
     fn monotonic_us(&self) -> u64 {
-        to_us(self.start.elapsed())
+        since_boot().saturating_sub(self.start_us)
+    }
+}
+
+/// How far the wall clock may be from where it should be before that is a jump, in microseconds. Corrections of less
+/// are followed as they come.
+const JUMP_US: u64 = 250_000;
+
+/// Wall time that does not jump. It follows the wall clock; when that is set, forwards or back, it goes on with the time
+/// that really passes, until [`Steady::settle`] takes over the new time.
+#[derive(Debug)]
+pub struct Steady {
+    /// Wall time less monotonic time, in microseconds, when they were last looked at.
+    apart: AtomicI64,
+}
+
+/// Wall time less monotonic time.
+fn apart(wall_us: u64, monotonic_us: u64) -> i64 {
+    i64::try_from(wall_us).unwrap_or(i64::MAX).saturating_sub_unsigned(monotonic_us)
+}
+
+impl Steady {
+    /// Begins with the time that it is.
+    pub fn new(clock: &dyn Clock) -> Steady {
+        Steady { apart: apart(clock.now_us(), clock.monotonic_us()).into() }
+    }
+
+    /// The time in microseconds since the epoch, when the clock shows these two.
+    pub fn now_us(&self, wall_us: u64, monotonic_us: u64) -> u64 {
+        let steady = monotonic_us.saturating_add_signed(self.apart.load(Ordering::Relaxed));
+        if steady.abs_diff(wall_us) < JUMP_US { wall_us } else { steady }
+    }
+
+    /// By how many microseconds the wall clock has been set forwards, or back, since it was last looked at.
+    pub fn jump(&self, clock: &dyn Clock) -> Option<i64> {
+        let now = apart(clock.now_us(), clock.monotonic_us());
+        let jump = now.saturating_sub(self.apart.load(Ordering::Relaxed));
+        if jump.unsigned_abs() >= JUMP_US {
+            return Some(jump);
+        }
+        self.apart.store(now, Ordering::Relaxed);
+        None
+    }
+
+    /// Takes over a jump: whatever was compared with the time has been moved by as much.
+    pub fn settle(&self, jump: i64) {
+        self.apart.fetch_add(jump, Ordering::Relaxed);
     }
 }
 
@@ -96,7 +151,7 @@ impl Clock for ManualClock {
 
 /// Microseconds of CPU time that this thread has used.
 pub fn thread_cpu_us() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let time = clock_gettime(ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
 }
 
@@ -111,6 +166,28 @@ mod tests {
         let before = clock.monotonic_us();
         std::thread::sleep(std::time::Duration::from_millis(2));
         assert!(clock.monotonic_us() >= before + 2000);
+    }
+
+    #[test]
+    fn steady_time_follows_corrections_and_not_jumps() {
+        let clock = ManualClock::new(5_000_000_000);
+        let steady = Steady::new(&clock);
+        let now = |steady: &Steady| steady.now_us(clock.now_us(), clock.monotonic_us());
+        clock.advance_ms(1000);
+        clock.jump_to_us(clock.now_us() + 200_000);
+        assert_eq!((now(&steady), steady.jump(&clock)), (5_001_200_000, None));
+        // A small one on top of that is another small one.
+        clock.jump_to_us(clock.now_us() + 200_000);
+        assert_eq!((now(&steady), steady.jump(&clock)), (5_001_400_000, None));
+        for by in [86_400_000_000, -86_400_000_000, 250_000, -250_000] {
+            let before = now(&steady);
+            clock.jump_to_us(clock.now_us().saturating_add_signed(by));
+            clock.advance_ms(10);
+            assert_eq!(now(&steady), before + 10_000, "{by}");
+            assert_eq!(steady.jump(&clock), Some(by));
+            steady.settle(by);
+            assert_eq!((now(&steady), steady.jump(&clock)), (clock.now_us(), None));
+        }
     }
 
     #[test]

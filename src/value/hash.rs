@@ -66,6 +66,9 @@ pub struct Fields {
     expiring: usize,
 }
 
+/// Fields that are looked at in one go when all of them are.
+const SCAN_STEP: usize = 64;
+
 impl Fields {
     fn new(seed: Seed) -> Self {
         Fields { table: Table::new(seed), due: BinaryHeap::new(), expiring: 0 }
@@ -380,6 +383,23 @@ impl Hash {
     pub fn expire_field(&mut self, name: &[u8], at: u64) -> bool {
         self.allow_expiry();
         self.change_expiry(name, Some(at.max(1))).is_some()
+    }
+
+    /// Moves the expiry of every field that has one: `to` is given the old one, in unix milliseconds.
+    pub fn move_expiries(&mut self, to: impl Fn(u64) -> u64) {
+        let mut expiring: Vec<(Vec<u8>, u64)> = Vec::new();
+        let mut cursor = 0;
+        loop {
+            cursor = self.scan(cursor, SCAN_STEP, |field| {
+                expiring.extend(field.expire.map(|at| (field.name.to_vec(), at)));
+            });
+            if cursor == 0 {
+                break;
+            }
+        }
+        for (name, at) in expiring {
+            self.expire_field(&name, to(at));
+        }
     }
 
     /// Takes a field's expiry away; says whether it had one.

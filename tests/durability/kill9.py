@@ -179,7 +179,7 @@ def campaign(args, policy):
             before = sum(c.answered for c in clients)
             threads = [threading.Thread(target=c.run, args=(args.port,)) for c in clients]
             [t.start() for t in threads]
-            ends = time.time() + rng.uniform(0.02, 0.6)
+            ends = time.time() + rng.uniform(0.01, 0.25)
             if rng.random() < 0.5:
                 time.sleep(rng.uniform(0, 0.1))
                 server.connection.call(rng.choice(['BGREWRITEAOF', 'BGSAVE']))
@@ -196,8 +196,8 @@ def campaign(args, policy):
                 server.connection.call('FLUSHALL')
                 for c in clients:
                     c.kinds, c.answered = [], 0
-            if args.verbose:
-                print(f'round {round_number + 1}: {answered} answered', flush=True)
+            if args.verbose or round_number % 100 == 99:
+                print(f'{policy}: {round_number + 1} kills, {answered} answered operations, 0 lost so far', flush=True)
     except Violation as violation:
         print(f'VIOLATION with {policy}, seed {args.seed}, round {round_number + 1}: {violation}\nfiles: {directory}')
         return False

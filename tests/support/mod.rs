@@ -8,6 +8,7 @@
 pub mod client;
 pub mod differential;
 pub mod history;
+pub mod life;
 pub mod resp;
 pub mod rng;
 pub mod server;

@@ -32,6 +32,17 @@ pub enum Fault {
     Death,
 }
 
+/// The operations that can be made to fail from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// Writing to a file.
+    Write,
+    /// Making a file durable.
+    Sync,
+    /// Everything else.
+    Other,
+}
+
 /// What a loss of power does to what was not made durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
@@ -66,7 +77,7 @@ enum Naming {
     Move(PathBuf, PathBuf),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     nodes: Vec<Node>,
     names: BTreeMap<PathBuf, usize>,
@@ -77,6 +88,10 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     /// How many have.
     struck: u64,
+    /// What fails until further notice, and with which error.
+    broken: Option<(Call, i32)>,
+    /// Whoever makes a file durable waits for this.
+    slow: Option<Arc<Mutex<()>>>,
 }
 
 /// The disk; its clones are the same disk.
@@ -159,6 +174,11 @@ impl SimDisk {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Another disk that holds the same, and has the same still to lose.
+    pub fn fork(&self) -> SimDisk {
+        SimDisk(Arc::new(Mutex::new(self.state().clone())))
+    }
+
     /// From now on the operations count from 0, and these go wrong.
     pub fn plan(&self, faults: impl IntoIterator<Item = (u64, Fault)>) {
         let mut state = self.state();
@@ -172,8 +192,29 @@ impl SimDisk {
         self.state().struck
     }
 
+    /// Every operation of a kind fails, until it is said otherwise.
+    pub fn break_down(&self, what: Option<(Call, i32)>) {
+        self.state().broken = what;
+    }
+
+    /// Who holds this lock keeps everyone waiting who makes a file durable.
+    pub fn slow_syncs(&self) -> Arc<Mutex<()>> {
+        self.state().slow.get_or_insert_default().clone()
+    }
+
+    /// The bytes of a file, and a way to change them.
+    pub fn change(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let node = self.find(path).unwrap();
+        let mut state = self.state();
+        change(&mut state.nodes[node].now);
+        state.nodes[node].durable = state.nodes[node].now.clone();
+    }
+
     /// An operation: what is wrong with it.
-    fn operation(&self) -> io::Result<bool> {
+    fn operation(&self, call: Call) -> io::Result<bool> {
+        if let Some((_, code)) = self.state().broken.filter(|(what, _)| *what == call) {
+            return Err(io::Error::from_raw_os_error(code));
+        }
         let fault = {
             let mut state = self.state();
             let n = state.operations;
@@ -226,7 +267,7 @@ impl SimDisk {
     }
 
     fn open(&self, path: &Path, empty: bool) -> io::Result<Arc<dyn DiskFile>> {
-        self.operation()?;
+        self.operation(Call::Other)?;
         let mut state = self.state();
         let known = state.names.get(path).copied();
         if known.is_none() && state.names.get(path.parent().unwrap_or(Path::new("/"))) != Some(&DIR) {
@@ -289,7 +330,7 @@ struct SimFile {
 
 impl DiskFile for SimFile {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let short = self.disk.operation()?;
+        let short = self.disk.operation(Call::Write)?;
         let mut state = self.disk.state();
         let node = &mut state.nodes[self.node];
         let done = if short { &bytes[..bytes.len() / 2] } else { bytes };
@@ -300,7 +341,9 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let result = self.disk.operation();
+        let slow = self.disk.state().slow.clone();
+        drop(slow.as_ref().map(|slow| slow.lock()));
+        let result = self.disk.operation(Call::Sync);
         let mut state = self.disk.state();
         let node = &mut state.nodes[self.node];
         let changes = std::mem::take(&mut node.since);
@@ -312,13 +355,17 @@ impl DiskFile for SimFile {
     }
 
     fn cut(&self, len: u64) -> io::Result<()> {
-        self.disk.operation()?;
+        self.disk.operation(Call::Other)?;
         let mut state = self.disk.state();
         let node = &mut state.nodes[self.node];
         let change = Change::Cut(len);
         apply(&mut node.now, &change);
         node.since.push(change);
         Ok(())
+    }
+
+    fn has_name(&self) -> bool {
+        self.disk.state().names.values().any(|node| *node == self.node)
     }
 }
 
@@ -348,14 +395,14 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Call::Other)?;
         self.find(from)?;
         self.name(Naming::Move(from.into(), to.into()));
         Ok(())
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Call::Other)?;
         let node = self.find(from)?;
         if self.find(to).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -365,14 +412,14 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Call::Other)?;
         self.find(path)?;
         self.name(Naming::Take(path.into()));
         Ok(())
     }
 
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Call::Other)?;
         if self.find(path).is_err() {
             self.name(Naming::Give(path.into(), DIR));
         }
@@ -389,7 +436,7 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.operation()?;
+        self.operation(Call::Other)?;
         let mut state = self.state();
         let (here, elsewhere): (Vec<_>, Vec<_>) = state.since.drain(..).partition(|naming| naming.is_in(dir));
         state.since = elsewhere;

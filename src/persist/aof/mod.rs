@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Invariants: bytes are written in the log's order, by whoever holds the writer's lock; after an error what is in the
-//! file ends where a whole write ended. After an fsync that failed nothing in the file is trusted any more: a rewrite
-//! makes new files from memory, and until it has, writes are refused.
+//! file ends where a whole write ended. After an fsync that failed nothing in the file is trusted any more, and no fsync
+//! of it is tried: a rewrite makes new files from memory. Until what went wrong has been put right, further writes are
+//! refused, and with `always` those that wait for the disk go on waiting: they hear that they are safe when they are.
 
 pub mod load;
 pub mod manifest;
@@ -286,34 +287,23 @@ impl Aof {
             return true;
         }
         if !timed(world, Event::AofWrite, || self.write_out(world, false)) {
-            let why = "Can't recover from AOF write error when the AOF fsync policy is 'always'.";
-            self.give_up_if(world, policy, why);
             return false;
         }
         *last_sync = now;
         self.look_for_file();
         let spared = config.no_appendfsync_on_rewrite && world.persist.child() != Child::None;
+        let trusted = !self.failed[1].load(Ordering::Acquire);
         let behind = self.durable.load(Ordering::Acquire) < self.written.load(Ordering::Acquire);
-        if policy != Appendfsync::No && behind && !spared {
+        if policy != Appendfsync::No && behind && trusted && !spared {
             // With `everysec` nobody waits for it, however long it takes.
             let synced = match policy {
                 Appendfsync::Always => timed(world, Event::AofFsyncAlways, || self.sync()),
                 _ => self.sync(),
             };
             if let Err(error) = synced {
-                *self.why.lock() = reason(&error);
-                let why = "Can't persist AOF for fsync error when the AOF fsync policy is 'always'.";
-                self.give_up_if(world, policy, why);
-                if !self.failed[1].swap(true, Ordering::AcqRel) {
-                    tracing::warn!(
-                        "Fail to fsync the AOF file: {}. It is not trusted any more.",
-                        reason(&error)
-                    );
-                }
-                self.sync_failures.fetch_add(1, Ordering::AcqRel);
-                self.scheduled.store(true, Ordering::Release);
+                self.distrust(&error);
             }
-        } else if spared && policy == Appendfsync::Always {
+        } else if spared && trusted && policy == Appendfsync::Always {
             self.durable.fetch_max(self.written.load(Ordering::Acquire), Ordering::AcqRel);
         }
         self.publish(policy);
@@ -329,12 +319,16 @@ impl Aof {
         }
     }
 
-    /// With `always`, clients have been promised that what they were told is durable: without that there is no going on.
-    fn give_up_if(&self, world: World<'_>, policy: Appendfsync, why: &str) {
-        if policy == Appendfsync::Always && self.state() == State::On {
-            tracing::error!("{why} {}. Exiting...", self.why());
-            (world.persist.end_process)();
-        }
+    /// An fsync failed: whatever the next one would say, what was written since the last success may not be there.
+    fn distrust(&self, error: &io::Error) {
+        *self.why.lock() = reason(error);
+        self.failed[1].store(true, Ordering::Release);
+        self.sync_failures.fetch_add(1, Ordering::AcqRel);
+        self.scheduled.store(true, Ordering::Release);
+        tracing::warn!(
+            "Fail to fsync the AOF file: {}. It is not trusted any more: it is written anew, and writes are refused until then.",
+            reason(error)
+        );
     }
 
     /// Writes and makes durable everything, under all locks: the server ends.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::persist::aof::State;
 use crate::persist::aof::manifest::{Manifest, Names};
+use crate::persist::disk::Disk;
 use crate::persist::snapshot::{self, Beside, Options, Snapshot};
 use crate::persist::{Child, Job, World, save};
 
@@ -37,7 +38,7 @@ pub struct Status {
     /// Failures since the last success.
     pub failures: AtomicU64,
     /// When automatic tries go on: unix seconds.
-    not_before: AtomicU64,
+    pub(in crate::persist) not_before: AtomicU64,
     /// Length of everything after the last rewrite, or at the start.
     pub length_then: AtomicU64,
     /// How often making durable had failed when the rewrite under way began.
@@ -61,6 +62,8 @@ impl Default for Status {
 /// How long [`turn`] tries to have all locks. A caller that holds them itself is let off after that; the rewrite begins
 /// when it is done.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How often in that time a file is asked for that is in use.
+const TRIES: u32 = 10;
 
 /// Begins a rewrite: this is the moment of its snapshot. False while another task is under way. The caller holds no
 /// lock.
@@ -95,6 +98,22 @@ pub(super) fn base_options(world: World<'_>) -> Options {
     Options { commands: !config.aof_use_rdb_preamble, ..save::options(&config, world.now_s()) }
 }
 
+/// Another server may be writing to the file that this one is to begin with.
+fn ask_for_others(disk: &dyn Disk, names: &Names) -> io::Result<()> {
+    let last = Manifest::load(disk, names)?.and_then(|mut manifest| manifest.increments.pop());
+    let Some(path) = last.map(|part| names.path(&part.name)).filter(|path| disk.exists(path)) else {
+        return Ok(());
+    };
+    // It may be this server's own thread that is not done with it yet.
+    for _ in 1..TRIES {
+        match disk.append(&path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PATIENCE / TRIES),
+            other => return other.map(|_| ()),
+        }
+    }
+    disk.append(&path).map(|_| ())
+}
+
 /// Steps 1 and 2.
 fn picture(world: World<'_>) -> io::Result<Snapshot> {
     let config = world.config.load();
@@ -102,6 +121,9 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
     let (disk, aof) = (&*world.persist.disk, &world.persist.aof);
     disk.ensure_dir(&names.dir)?;
     let state = aof.state();
+    if state != State::On {
+        ask_for_others(disk, &names)?;
+    }
     if !disk.exists(&names.manifest()) {
         names.begin_first(disk)?;
     }
@@ -207,15 +229,25 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
     if state == State::Waiting {
         turned_on(world)?;
     }
-    // Whatever could not be made durable before is in the new base. What came after that is in a file that must not
-    // have failed too.
-    if aof.sync_failures.load(Ordering::Acquire) == aof.rewrites.sync_failures_then.load(Ordering::Acquire) {
-        aof.failed[1].store(false, Ordering::Release);
+    if state == State::On {
+        trust(world);
     }
     if !config.aof_disable_auto_gc {
         manifest.clear_history(disk, &names)?;
     }
     Ok(())
+}
+
+/// The files before the new increment count no more: what could not be made durable in them is in the new base. What
+/// came after that is in a file that must not have failed too.
+fn trust(world: World<'_>) {
+    let aof = &world.persist.aof;
+    // The log's cut, if nobody has come to it yet.
+    aof.write_out(world, false);
+    aof.writer.lock().forget_left();
+    if aof.sync_failures.load(Ordering::Acquire) == aof.rewrites.sync_failures_then.load(Ordering::Acquire) {
+        aof.failed[1].store(false, Ordering::Release);
+    }
 }
 
 /// The first base is there: from now on replies wait for the file.
@@ -250,7 +282,8 @@ pub fn is_due(world: World<'_>) -> bool {
     if world.now_s() < aof.rewrites.not_before.load(Ordering::Acquire) {
         return false;
     }
-    if aof.scheduled.load(Ordering::Acquire) || aof.state() == State::Waiting {
+    let distrusted = aof.state() == State::On && aof.failed[1].load(Ordering::Acquire);
+    if aof.scheduled.load(Ordering::Acquire) || distrusted || aof.state() == State::Waiting {
         return true;
     }
     if aof.state() != State::On || config.auto_aof_rewrite_percentage == 0 {

@@ -20,6 +20,8 @@ use crate::persist::rdb::source::Source;
 const LINE_MAX: usize = 1024;
 /// How many bytes behind the good ones are searched at a time.
 const WINDOW: u64 = 16 << 20;
+/// Bytes that are looked at first where a command may begin.
+const GLANCE: usize = 512;
 /// Most arguments of a command.
 const ARGS_MAX: i64 = 1 << 30;
 
@@ -279,7 +281,7 @@ pub fn goes_on(found: &Found, input: &mut dyn Read) -> io::Result<Option<u64>> {
         let here = at + next;
         at = here + 1;
         let mut rest = bytes.get(here..).unwrap_or_default();
-        let sign = match record(&mut Source::new(&mut rest)) {
+        let sign = match record(&mut Source::in_chunks(&mut rest, GLANCE)) {
             // The checksum of what is damaged, if it stands at the end.
             Ok(Record::Note(note)) => sum_of(&note).is_some() && here + note.len() + 1 < bytes.len(),
             // An unfinished command may hold anything, an unfinished transaction whole commands.

@@ -172,6 +172,11 @@ impl Writer {
         self.taken.end
     }
 
+    /// What the files that have been left hold is in another one.
+    pub fn forget_left(&mut self) {
+        self.left.clear();
+    }
+
     /// Length of the file.
     pub fn size(&self) -> u64 {
         self.size

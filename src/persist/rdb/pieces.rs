@@ -15,6 +15,8 @@ const LONG: usize = 1 << 20;
 /// Elements of big collections, and nodes of big lists and streams.
 const MANY: usize = 1024;
 const MANY_NODES: usize = 64;
+/// How many times as much, or as many, make a value that takes longer to write than anybody should wait for a lock.
+const VERY: usize = 8;
 /// What one piece holds: bytes, elements, nodes.
 const PIECE_BYTES: usize = 256 << 10;
 const PIECE: usize = 512;
@@ -44,14 +46,24 @@ pub struct Miscounted;
 
 /// True when a value is worth writing in pieces.
 pub fn is_big(view: &View<'_, Value>) -> bool {
+    exceeds(view, 1)
+}
+
+/// True when whoever wants to change a value should wait until it has been written in pieces, rather than write the
+/// rest of it under its lock.
+pub fn is_very_big(view: &View<'_, Value>) -> bool {
+    exceeds(view, VERY)
+}
+
+fn exceeds(view: &View<'_, Value>, times: usize) -> bool {
     match view {
         View::Str(_) | View::Int(_) => false,
-        View::Value(Value::Str(bytes)) => bytes.len() > LONG,
-        View::Value(Value::List(List::Quick(nodes))) => nodes.nodes().len() > MANY_NODES,
-        View::Value(Value::Set(Set::Table(table))) => table.len() > MANY,
-        View::Value(Value::Zset(Zset::Tree(tree))) => tree.len() > MANY,
-        View::Value(Value::Hash(hash @ Hash::Table(_))) => hash.len() > MANY,
-        View::Value(Value::Stream(stream)) => stream.nodes().len() > MANY_NODES,
+        View::Value(Value::Str(bytes)) => bytes.len() > times * LONG,
+        View::Value(Value::List(List::Quick(nodes))) => nodes.nodes().len() > times * MANY_NODES,
+        View::Value(Value::Set(Set::Table(table))) => table.len() > times * MANY,
+        View::Value(Value::Zset(Zset::Tree(tree))) => tree.len() > times * MANY,
+        View::Value(Value::Hash(hash @ Hash::Table(_))) => hash.len() > times * MANY,
+        View::Value(Value::Stream(stream)) => stream.nodes().len() > times * MANY_NODES,
         View::Value(_) => false,
     }
 }

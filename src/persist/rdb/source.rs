@@ -6,12 +6,13 @@ use std::io::{self, Read};
 use crate::persist::rdb::Bad;
 use crate::util::{crc, lzf};
 
-/// Bytes fetched at a time.
+/// Bytes fetched at a time, unless the reader says otherwise.
 const CHUNK: usize = 64 * 1024;
 
 /// A stream that is being read.
 pub struct Source<'r> {
     input: &'r mut dyn Read,
+    chunk: usize,
     buf: Vec<u8>,
     pos: usize,
     /// Where the bytes start that the checksum does not cover yet.
@@ -32,7 +33,12 @@ pub enum Len {
 impl<'r> Source<'r> {
     /// Reads from a stream.
     pub fn new(input: &'r mut dyn Read) -> Self {
-        Source { input, buf: Vec::new(), pos: 0, summed: 0, crc: 0, passed: 0 }
+        Source::in_chunks(input, CHUNK)
+    }
+
+    /// Reads from a stream, so many bytes at a time: few, where little is likely to be read.
+    pub fn in_chunks(input: &'r mut dyn Read, chunk: usize) -> Self {
+        Source { input, chunk, buf: Vec::new(), pos: 0, summed: 0, crc: 0, passed: 0 }
     }
 
     /// How many bytes have been read.
@@ -61,7 +67,7 @@ impl<'r> Source<'r> {
     fn fill(&mut self) -> Result<bool, Bad> {
         self.sum();
         self.passed += self.pos as u64;
-        self.buf.resize(CHUNK, 0);
+        self.buf.resize(self.chunk, 0);
         (self.pos, self.summed) = (0, 0);
         loop {
             match self.input.read(&mut self.buf) {
