@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use peregrine::config::choices::Appendfsync;
 use peregrine::persist::aof::State;
-use peregrine::persist::cron;
 use peregrine::persist::disk::Disk;
+use peregrine::persist::{cron, save};
 use peregrine::util::clock::ManualClock;
 use support::life::{DIR, Data, Keeping, Life};
 use support::rng::Rng;
@@ -218,6 +218,33 @@ fn a_file_that_is_deleted_is_written_anew() {
         bench.beat();
         assert!(bench.acknowledged(third) && bench.life.persist.aof.state() == State::On);
         assert_eq!(bench.power_cut(Loss::Prefix), data(&[(1, 1), (2, 2), (3, 3)]), "{policy:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_finds_no_room_leaves_the_old_one_and_nothing_else() {
+    for (call, code) in [(Call::Write, ENOSPC), (Call::Sync, EIO), (Call::Other, EIO)] {
+        let (disk, clock) = (SimDisk::new(Path::new(DIR)), ManualClock::new(1_700_000_000_000_000));
+        let life = Life::new(&disk, Keeping::Snapshots, true, 1_700_000_000);
+        let world = life.world(&clock);
+        life.operate(&[1], b"1");
+        save::now(world).unwrap().unwrap();
+        life.operate(&[2], b"2");
+        disk.break_down(Some((call, code)));
+        assert!(save::begin_background(world).unwrap());
+        life.persist.work_pending(world);
+        let told = life.persist.status.last_ok.load(std::sync::atomic::Ordering::Acquire);
+        disk.break_down(None);
+        assert!(!told, "{call:?}");
+        let left: Vec<_> = disk.list(Path::new(DIR)).unwrap();
+        assert!(
+            left.iter().all(|name| name == "dump.rdb" || name == "dump.rdb.previous"),
+            "{call:?}: {left:?}"
+        );
+        let again = Life::new(&disk, Keeping::Snapshots, true, 1_700_000_000);
+        again.start(&clock).unwrap();
+        assert_eq!(again.data(), data(&[(1, 1)]), "{call:?}");
+        assert!(save::now(world).unwrap().is_ok(), "{call:?}: there is room again");
     }
 }
 

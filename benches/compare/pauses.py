@@ -9,7 +9,7 @@ import threading
 import time
 
 from load import redis_benchmark
-from rows import Load, one_hash, one_list, one_set, one_stream, one_zset
+from rows import MILLION, Load, one_hash, one_list, one_set, one_stream, one_zset
 from servers import Client, Server
 
 OVERWRITE = Load("overwrite", ["SET", "key:__rand_int__", "y" * 200], 16, None)
@@ -97,14 +97,14 @@ class Pauses:
             server.stop()
 
     def snapshot_big_values(self, name: str) -> dict[str, float]:
-        """BGSAVE while values of as many elements as the scale says are changed before they have been saved."""
+        """BGSAVE while values of a million elements (or the scale, if that is less) are changed before they have been saved."""
         changes = {"hash": ("HSET", "hash", "field:000000000001", "changed"), "set": ("SREM", "set", "mem:000000000001"),
                    "zset": ("ZADD", "zset", "-1", "mem:000000000001"), "list": ("LSET", "list", "7", "changed"),
                    "stream": ("XADD", "stream", "*", "f", "v")}
         server, figures = self.start(name, []), {}
         try:
             for data in (one_hash, one_set, one_zset, one_list, one_stream):
-                server.client.feed(data(self.scale))
+                server.client.feed(data(min(self.scale, MILLION)))
             for key, change in changes.items():
                 saved = server.client("LASTSAVE")
                 time.sleep(1.1)  # LASTSAVE counts seconds

@@ -105,6 +105,8 @@ class Client:
                             self.wrong = str(reply)
                             return
                     self.answered += 1
+                # Sixteen that never rest would write more than a round has time to read back.
+                time.sleep(self.rng.uniform(0, 0.01))
         except OSError:
             pass
 
@@ -192,7 +194,7 @@ def campaign(args, policy):
             answered += sum(c.answered for c in clients) - before
             server = Server(args, policy, directory)
             unanswered += sum(c.check(server.connection) for c in clients)
-            if round_number % 40 == 39:
+            if round_number % 10 == 9:
                 server.connection.call('FLUSHALL')
                 for c in clients:
                     c.kinds, c.answered = [], 0
