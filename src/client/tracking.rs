@@ -178,7 +178,7 @@ mod tests {
 
     /// One user, who may do everything.
     fn free() -> Acl {
-        Acl::new(crate::acl::Catalogue::new(Vec::new(), &[]))
+        Acl::new(crate::acl::catalogue::Catalogue::new(Vec::new(), &[]))
     }
 
     fn told(registry: &Registry) -> Vec<(u64, String)> {

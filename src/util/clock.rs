@@ -75,15 +75,26 @@ pub struct Steady {
     apart: AtomicI64,
 }
 
-/// Wall time less monotonic time.
-fn apart(wall_us: u64, monotonic_us: u64) -> i64 {
-    i64::try_from(wall_us).unwrap_or(i64::MAX).saturating_sub_unsigned(monotonic_us)
+/// Longest time between two readings of the clocks for them to count as one, in microseconds, and how often that is
+/// tried: a thread that was put aside in between would see a jump where there was none.
+const AT_ONCE_US: u64 = 10_000;
+const TRIES: usize = 10;
+
+/// Wall time less monotonic time, if they could be read at once.
+fn apart(clock: &dyn Clock) -> Option<i64> {
+    (0..TRIES).find_map(|_| {
+        let before = clock.monotonic_us();
+        let wall = i64::try_from(clock.now_us()).unwrap_or(i64::MAX);
+        let late = clock.monotonic_us().saturating_sub(before) > AT_ONCE_US;
+        (!late).then(|| wall.saturating_sub_unsigned(before))
+    })
 }
 
 impl Steady {
     /// Begins with the time that it is.
     pub fn new(clock: &dyn Clock) -> Steady {
-        Steady { apart: apart(clock.now_us(), clock.monotonic_us()).into() }
+        let apart = std::iter::repeat_with(|| apart(clock)).flatten().next();
+        Steady { apart: apart.unwrap_or(0).into() }
     }
 
     /// The time in microseconds since the epoch, when the clock shows these two.
@@ -94,7 +105,7 @@ impl Steady {
 
     /// By how many microseconds the wall clock has been set forwards, or back, since it was last looked at.
     pub fn jump(&self, clock: &dyn Clock) -> Option<i64> {
-        let now = apart(clock.now_us(), clock.monotonic_us());
+        let now = apart(clock)?;
         let jump = now.saturating_sub(self.apart.load(Ordering::Relaxed));
         if jump.unsigned_abs() >= JUMP_US {
             return Some(jump);
@@ -188,6 +199,32 @@ mod tests {
             steady.settle(by);
             assert_eq!((now(&steady), steady.jump(&clock)), (clock.now_us(), None));
         }
+    }
+
+    /// A machine so busy that a thread rests for half a second between any two readings.
+    struct Busy(ManualClock);
+
+    impl Clock for Busy {
+        fn now_us(&self) -> u64 {
+            self.0.advance_ms(500);
+            self.0.now_us()
+        }
+
+        fn monotonic_us(&self) -> u64 {
+            self.0.advance_ms(500);
+            self.0.monotonic_us()
+        }
+    }
+
+    #[test]
+    fn a_thread_that_was_put_aside_sees_no_jump() {
+        let clock = ManualClock::new(5_000_000_000);
+        let steady = Steady::new(&clock);
+        let busy = Busy(clock);
+        assert_eq!(steady.jump(&busy), None);
+        busy.0.jump_to_us(9_000_000_000);
+        assert_eq!(steady.jump(&busy), None, "not now: when there is time to look");
+        assert!(steady.jump(&busy.0).is_some());
     }
 
     #[test]
