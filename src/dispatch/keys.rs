@@ -10,8 +10,17 @@ pub fn extract(command: &Command, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Opti
         return find(argv, keys);
     }
     let first = keys.len();
+    let mut lax = None;
     for spec in command.keys {
-        by_spec(spec, argv, keys)?;
+        let start = keys.len();
+        if by_spec(spec, argv, keys)? == Count::Lax {
+            lax = Some(start);
+        }
+    }
+    if let (Some(start), Some(all)) = (lax, keys.get_mut(first..)) {
+        // Redis then asks a second reader, which names the counted keys first and knows nothing of their use.
+        all.rotate_left(start - first);
+        all.iter_mut().for_each(|key| key.flags = 0);
     }
     if let Some(flags) = command.key_flags {
         let flags = flags(argv);
@@ -39,15 +48,25 @@ pub fn has_keys(command: &Command) -> bool {
     command.find_keys.is_some() || command.keys.iter().any(|spec| spec.flags & NOT_KEY == 0)
 }
 
-fn by_spec(spec: &KeySpec, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> {
+/// How the count of keys was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Count {
+    /// As a number, or there is none.
+    Strict,
+    /// As C's `atoi` would; the command itself refuses such a count.
+    Lax,
+}
+
+fn by_spec(spec: &KeySpec, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<Count> {
+    let mut count = Count::Strict;
     let argc = i64::try_from(argv.len()).ok()?;
     let first = match spec.begin {
         Begin::Index(i) => i64::from(i),
         Begin::Keyword(word, from) => match keyword(argv, word, from) {
             Some(at) => at,
-            None => return Some(()),
+            None => return Some(count),
         },
-        Begin::Unknown => return Some(()),
+        Begin::Unknown => return Some(count),
     };
     let (first, last, step) = match spec.find {
         Find::Range { last, step, limit } => {
@@ -60,28 +79,29 @@ fn by_spec(spec: &KeySpec, argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> 
         }
         Find::KeyNum { num, first: offset, step } => {
             let at = usize::try_from(first + i64::from(num)).ok()?;
-            // As lax as Redis, and laxer than the commands: a key too many is harmless, one too few is not.
-            let n = i64::from(number::atoi(argv.get(at)?));
-            if n < 0 || n > argc {
-                return None;
-            }
+            let text = argv.get(at)?;
+            let possible = |n: &i64| (0..=argc).contains(n);
+            let n = number::parse_i64(text).filter(possible).or_else(|| {
+                count = Count::Lax;
+                Some(i64::from(number::atoi(text))).filter(possible)
+            })?;
             let from = first + i64::from(offset);
             (from, from + (n - 1) * i64::from(step), i64::from(step))
         }
-        Find::Unknown => return Some(()),
+        Find::Unknown => return Some(count),
     };
     if first >= argc && matches!(spec.find, Find::Range { .. }) {
-        return Some(());
+        return Some(count);
     }
     if last >= argc {
-        return if spec.flags & INCOMPLETE != 0 { Some(()) } else { None };
+        return if spec.flags & INCOMPLETE != 0 { Some(count) } else { None };
     }
     let mut at = first;
     while at <= last {
         keys.push(KeyAt { index: usize::try_from(at).ok()?, flags: spec.flags });
         at += step.max(1);
     }
-    Some(())
+    Some(count)
 }
 
 /// The argument behind a word; `from` counts from the end when negative.
