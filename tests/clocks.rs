@@ -88,6 +88,9 @@ fn locks_live_as_long_as_they_were_to_whatever_the_clock_says() {
                 "SETEX third 30 x",
                 "HSET hash f v g v",
                 "HPEXPIRE hash 30000 FIELDS 1 f",
+                "CONFIG SET hash-max-listpack-entries 1",
+                "HSET table f v g v",
+                "HPEXPIRE table 30000 FIELDS 1 f",
             ] {
                 assert!(!bench.ask(line).starts_with('-'), "{line}");
             }
@@ -100,6 +103,7 @@ fn locks_live_as_long_as_they_were_to_whatever_the_clock_says() {
                 assert_eq!(bench.number(&format!("PTTL {key}")), 29_000, "{key}, {jump} ms, {looks}");
             }
             assert_eq!(bench.number("HPTTL hash FIELDS 1 f"), 29_000, "{jump} ms, {looks}");
+            assert_eq!(bench.number("HPTTL table FIELDS 1 f"), 29_000, "{jump} ms, {looks}");
             bench.clock.advance_ms(28_900);
             assert_eq!(bench.number("EXISTS lock other third"), 3, "early, {jump} ms, {looks}");
             assert_eq!(bench.number("HLEN hash"), 2);
@@ -108,6 +112,7 @@ fn locks_live_as_long_as_they_were_to_whatever_the_clock_says() {
             bench.clock.advance_ms(200);
             assert_eq!(bench.number("EXISTS lock other third"), 0, "late, {jump} ms, {looks}");
             assert_eq!(bench.number("HEXISTS hash f"), 0, "late, {jump} ms, {looks}");
+            assert_eq!(bench.number("HEXISTS table f"), 0, "late, {jump} ms, {looks}");
         }
     }
 }

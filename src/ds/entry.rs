@@ -496,8 +496,8 @@ mod tests {
     }
 
     /// Everything an entry shows, to be compared before and after a change.
-    fn shown(entry: &E) -> (Vec<u8>, Option<u64>, u32, bool) {
-        (entry.key().to_vec(), entry.expire(), entry.lru(), entry.parity())
+    fn shown(entry: &E) -> (Vec<u8>, Option<u64>, u32, [bool; 2]) {
+        (entry.key().to_vec(), entry.expire(), entry.lru(), [entry.parity(), entry.dated()])
     }
 
     #[test]
@@ -519,8 +519,9 @@ mod tests {
                 let mut entry = E::new_str(&bytes(key), b"hello", expire);
                 entry.set_lru(0xabcd_ef12);
                 entry.set_parity(key % 2 == 0);
+                entry.set_dated(key % 3 == 0);
                 let before = shown(&entry);
-                assert_eq!(before, (bytes(key), expire, 0xcd_ef12, key % 2 == 0));
+                assert_eq!(before, (bytes(key), expire, 0xcd_ef12, [key % 2 == 0, key % 3 == 0]));
                 for (from, to) in (0..5).flat_map(|from| (0..5).map(move |to| (from, to))) {
                     for step in [from, to] {
                         let had = matches!(entry.view(), View::Value(_));
@@ -562,12 +563,12 @@ mod tests {
             entry.set_raw(true);
             for expire in [Some(1), Some(2), None, None, Some(3)] {
                 entry.set_expire(expire);
-                assert_eq!(shown(&entry), (b"key".to_vec(), expire, 9, false));
+                assert_eq!(shown(&entry), (b"key".to_vec(), expire, 9, [false; 2]));
                 payload(&entry);
             }
             let entry = entry.with_key(&bytes(if i == 0 { 65_536 } else { 40 }));
             let entry = entry.with_key(b"a new key");
-            assert_eq!((shown(&entry), entry.raw()), ((b"a new key".to_vec(), Some(3), 9, false), true));
+            assert_eq!((shown(&entry), entry.raw()), ((b"a new key".to_vec(), Some(3), 9, [false; 2]), true));
             payload(&entry);
             // SAFETY: the pointer comes straight from `into_raw`.
             let mut entry = unsafe { E::from_raw(entry.into_raw()) };

@@ -324,6 +324,8 @@ impl Aof {
         *self.why.lock() = reason(error);
         self.failed[1].store(true, Ordering::Release);
         self.sync_failures.fetch_add(1, Ordering::AcqRel);
+        // At once, however often rewrites have failed before.
+        self.rewrites.not_before.store(0, Ordering::Release);
         self.scheduled.store(true, Ordering::Release);
         tracing::warn!(
             "Fail to fsync the AOF file: {}. It is not trusted any more: it is written anew, and writes are refused until then.",

@@ -23,8 +23,8 @@ use crate::persist::{Child, Job, World, save};
 
 /// Failures in a row after which rewrites are tried more and more seldom.
 const PATIENT: u64 = 3;
-/// The longest time between tries, in minutes.
-const MOST_MINUTES: u64 = 60;
+/// The longest time between tries, in minutes; and while writes are refused until one succeeds.
+const MOST_MINUTES: [u64; 2] = [60, 1];
 
 /// What INFO tells of rewrites.
 #[derive(Debug)]
@@ -264,9 +264,10 @@ fn note_failure(world: World<'_>) {
     let status = &world.persist.aof.rewrites;
     status.last_ok.store(false, Ordering::Release);
     let failures = status.failures.fetch_add(1, Ordering::AcqRel) + 1;
+    let most = MOST_MINUTES[usize::from(world.persist.aof.failed[1].load(Ordering::Acquire))];
     let minutes = match failures {
         0..PATIENT => 0,
-        n => 1u64.checked_shl((n - PATIENT).min(32) as u32).unwrap_or(MOST_MINUTES).min(MOST_MINUTES),
+        n => 1u64.checked_shl((n - PATIENT).min(32) as u32).unwrap_or(most).min(most),
     };
     if minutes > 0 {
         tracing::warn!(
