@@ -115,14 +115,14 @@ impl Server {
         let databases = config.databases;
         let reach = Arc::new(Reach::new(log, &config, title));
         let ports = reach.ports.clone();
-        let cluster = if config.cluster_enabled { Some(Cluster::open(&config)?) } else { None };
+        let cluster = if config.cluster_enabled { Some(Arc::new(Cluster::open(&config)?)) } else { None };
         let core = Core {
             keyspace: Keyspace::new(threads * SHARDS_PER_THREAD, databases, seed),
-            stats: Stats::new(threads + 2, table.entries().len()),
-            acl,
+            stats: Stats::new(threads + 3, table.entries().len()),
+            acl: Arc::new(acl),
             clients: Registry::new(threads),
             config: Live::new(config),
-            table,
+            table: Arc::new(table),
             pubsub: PubSub::default(),
             log: Log::default(),
             persist: Persist::new(clock.now_us() / 1_000_000),
@@ -139,7 +139,7 @@ impl Server {
             active_expire: AtomicBool::new(true),
             loading: AtomicBool::new(true),
             memory_full: AtomicBool::new(false),
-            scripts: Scripts::new(threads + 1),
+            scripts: Scripts::new(threads + 3),
             upkeep: Upkeep::default(),
             reaper: Reaper::default(),
             outside: reach,

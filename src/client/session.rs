@@ -52,6 +52,20 @@ impl ReplyMode {
     }
 }
 
+/// SCRIPT DEBUG: what becomes of the scripts that a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Debugging {
+    /// They run.
+    #[default]
+    Off,
+    /// A debugger runs the next one, on a copy of the data.
+    OnCopy,
+    /// A debugger runs the next one, on the data.
+    Live,
+    /// It is a debugger's session: its script has the data to itself, whatever keys it names.
+    Attached,
+}
+
 /// About how many bytes it takes to keep a name in two tables.
 const NAME: usize = 160;
 
@@ -74,6 +88,10 @@ pub struct Session {
     pub watched: Vec<(usize, Box<[u8]>)>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
+    /// SCRIPT DEBUG.
+    pub debugging: Debugging,
+    /// The EVAL with which the connection goes to a debugger.
+    pub to_debug: Option<Vec<Box<[u8]>>>,
     /// Prefixes of CLIENT TRACKING in broadcast mode.
     pub prefixes: BTreeSet<Box<[u8]>>,
     /// Subscribed channels, patterns and shard channels.
@@ -106,6 +124,8 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             reply_mode: ReplyMode::On,
+            debugging: Debugging::Off,
+            to_debug: None,
             prefixes: BTreeSet::new(),
             channels: HashSet::new(),
             patterns: BTreeSet::new(),
@@ -123,6 +143,11 @@ impl Session {
         let mut session = Session::new(client, Login::internal(), true);
         session.internal = true;
         session
+    }
+
+    /// True when its next EVAL is to run in a debugger.
+    pub fn asks_debugger(&self) -> bool {
+        matches!(self.debugging, Debugging::OnCopy | Debugging::Live)
     }
 
     /// True when the reply of a command that had to wait is to be sent.

@@ -78,7 +78,7 @@ const CLUSTER: &[Command] = &[
 
 /// The cluster, if the server is a node of one.
 fn cluster<'a>(ctx: &Ctx<'a>) -> Result<&'a Cluster> {
-    ctx.core.cluster.as_ref().ok_or(error::NO_CLUSTER)
+    ctx.core.cluster.as_deref().ok_or(error::NO_CLUSTER)
 }
 
 /// Changes what the node knows of itself, durably.

@@ -1,5 +1,6 @@
 //! How do clients run scripts? EVAL, EVALSHA and SCRIPT.
 
+use crate::client::session::Debugging;
 use crate::commands::prelude::*;
 use crate::dispatch::busy::Code;
 use crate::dispatch::script::{self, Runs};
@@ -92,6 +93,12 @@ const NO_SCRIPT: Error = Error::new("NOSCRIPT No matching script. Please use EVA
 /// EVAL and EVAL_RO.
 fn eval(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let (argv, core) = (args.argv(), ctx.core);
+    if ctx.session.asks_debugger() && ctx.mode == Mode::Direct {
+        // The connection is handed over when everything before has been answered.
+        ctx.session.to_debug = Some(argv.iter().map(|arg| Box::from(*arg)).collect());
+        ctx.session.close = true;
+        return Ok(());
+    }
     let source = args.next()?;
     // A bad number of keys is told before the script is looked at.
     let words = split(args, error::NOT_INTEGER)?;
@@ -104,6 +111,9 @@ fn eval(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
 /// EVALSHA and EVALSHA_RO.
 fn evalsha(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let (argv, core) = (args.argv(), ctx.core);
+    if ctx.session.asks_debugger() {
+        return Err(Error::new("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     // What cannot be a SHA1 is told before a bad number of keys.
     let sha = parse_sha(args.next()?).ok_or(NO_SCRIPT)?;
     let words = split(args, error::NOT_INTEGER)?;
@@ -143,14 +153,14 @@ fn script_kill(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
     Ok(())
 }
 
-fn script_debug(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    match args.next()?.to_ascii_uppercase().as_slice() {
-        b"NO" => out.ok(),
-        b"YES" | b"SYNC" => {
-            return Err(Error::new("ERR The Lua debugger is not supported by this server"));
-        }
+fn script_debug(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
+    ctx.session.debugging = match args.next()?.to_ascii_uppercase().as_slice() {
+        b"NO" => Debugging::Off,
+        b"YES" => Debugging::OnCopy,
+        b"SYNC" => Debugging::Live,
         _ => return Err(Error::new("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
-    }
+    };
+    out.ok();
     Ok(())
 }
 

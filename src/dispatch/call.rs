@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::client::Session;
 use crate::client::registry::TRACKING;
+use crate::client::session::Debugging;
 use crate::dispatch::args::Args;
 use crate::dispatch::block;
 use crate::dispatch::core::Core;
@@ -279,6 +280,9 @@ fn lock<'a>(
 ) -> Option<Locked<'a>> {
     let keyspace = &core.keyspace;
     let stop = || !session.internal && core.scripts.board.is_busy();
+    if session.debugging == Debugging::Attached {
+        return keyspace.locked_all_unless(&stop);
+    }
     if let Some(key) = &key {
         let locks = keyspace.locked_key(key, &stop)?;
         // Who waits for this key has been counted before its shard was let go.

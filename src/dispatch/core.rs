@@ -45,9 +45,9 @@ pub struct Core {
     /// The settings.
     pub config: Live,
     /// The command table.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The users.
-    pub acl: Acl,
+    pub acl: Arc<Acl>,
     /// The connected clients.
     pub clients: Registry,
     /// The subscriptions.
@@ -61,7 +61,7 @@ pub struct Core {
     /// Connections by which keys go to other servers.
     pub couriers: Links,
     /// The node that it is in cluster mode.
-    pub cluster: Option<Cluster>,
+    pub cluster: Option<Arc<Cluster>>,
     /// The counters.
     pub stats: Stats,
     /// The time.

@@ -357,13 +357,15 @@ impl Drop for Caller<'_, '_, '_> {
 }
 
 impl Host for Caller<'_, '_, '_> {
-    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) {
+    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) -> bool {
         let proto = if resp3 { Proto::Resp3 } else { Proto::Resp2 };
         let mut out = Reply::new(reply, proto);
-        if let Err(error) = self.try_call(argv, &mut out) {
+        let ran = self.try_call(argv, &mut out);
+        if let Err(error) = &ran {
             self.ctx.core.stats.error(self.ctx.worker.id, error.code());
-            out.error(&error);
+            out.error(error);
         }
+        ran.is_ok()
     }
 
     fn acl_check(&mut self, argv: &[&[u8]]) -> Option<bool> {
@@ -432,8 +434,9 @@ struct Loading<'c> {
 }
 
 impl Host for Loading<'_> {
-    fn call(&mut self, _: &[&[u8]], _: bool, reply: &mut Vec<u8>) {
+    fn call(&mut self, _: &[&[u8]], _: bool, reply: &mut Vec<u8>) -> bool {
         Reply::new(reply, Proto::Resp2).error(&error::NO_SCRIPT_HERE);
+        false
     }
 
     fn acl_check(&mut self, _: &[&[u8]]) -> Option<bool> {

@@ -6,6 +6,7 @@ pub mod entry;
 pub mod intset;
 pub mod lend;
 pub mod listpack;
+pub mod lua_debug;
 pub mod quicklist;
 pub mod ranktree;
 pub mod table;

@@ -14,9 +14,11 @@ use std::time::Duration;
 use crate::client::registry::{Client, ClientType, KILLED, REPLY_BUFFER};
 use crate::client::session::Session;
 use crate::dispatch::ctx::Blocked;
+use crate::dispatch::debug::Handover;
 use crate::dispatch::{block, multi};
 use crate::error;
 use crate::net::batch::{self, Fed};
+use crate::net::debug;
 use crate::net::feed::Sender;
 use crate::net::limits::Rules;
 use crate::net::listener::Accepted;
@@ -181,11 +183,25 @@ async fn last(thread: Rc<Thread>, conn: Rc<Conn>) {
     }
     thread.conns.borrow_mut().remove(&client.id);
     farewell(&thread, &conn);
+    if let Some(handover) = to_debugger(&conn) {
+        let stream = conn.stream.replace(Stream::Gone);
+        if let Err(why) = debug::start(&thread.core, handover, stream) {
+            tracing::warn!("A script cannot be debugged: {why}");
+        }
+        return;
+    }
     let _ = tokio::time::timeout(
         Duration::from_secs(1),
         std::future::poll_fn(|cx| conn.stream.borrow_mut().poll_shutdown(cx)),
     )
     .await;
+}
+
+/// What goes to a debugger, if the connection is to go on there.
+fn to_debugger(conn: &Conn) -> Option<Handover> {
+    let state = &mut *conn.state.borrow_mut();
+    let ahead = std::mem::take(&mut state.input);
+    Handover::of(&mut state.session, ahead)
 }
 
 /// One turn: sends, runs what has been received, receives. Returns `Pending` when there is nothing to do, or

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod connection;
+pub mod debug;
 pub mod deliver;
 pub mod feed;
 pub mod limits;

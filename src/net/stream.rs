@@ -19,6 +19,8 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP, after its handshake.
     Tls(Box<TlsStream<TcpStream>>),
+    /// None any more: a debugger has it.
+    Gone,
 }
 
 impl Stream {
@@ -29,6 +31,7 @@ impl Stream {
             Stream::Tcp(s) => Pin::new(s).poll_read(cx, &mut buf),
             Stream::Unix(s) => Pin::new(s).poll_read(cx, &mut buf),
             Stream::Tls(s) => Pin::new(s).poll_read(cx, &mut buf),
+            Stream::Gone => Poll::Ready(Ok(())),
         };
         done.map_ok(|()| buf.filled().len())
     }
@@ -46,6 +49,7 @@ impl Stream {
                 };
                 tls.reader().read(buf)
             }
+            Stream::Gone => Ok(0),
         }
     }
 
@@ -61,6 +65,7 @@ impl Stream {
                 while tls.wants_write() && tls.write_tls(&mut &*SockRef::from(&*socket)).is_ok() {}
                 Ok(n)
             }
+            Stream::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -71,6 +76,7 @@ impl Stream {
             Stream::Tcp(s) => SockRef::from(&*s).shutdown(Shutdown::Both),
             Stream::Unix(s) => SockRef::from(&*s).shutdown(Shutdown::Both),
             Stream::Tls(s) => SockRef::from(s.get_ref().0).shutdown(Shutdown::Both),
+            Stream::Gone => Ok(()),
         };
     }
 
@@ -80,6 +86,7 @@ impl Stream {
             Stream::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
             Stream::Unix(s) => Pin::new(s).poll_write(cx, bytes),
             Stream::Tls(s) => Pin::new(s).poll_write(cx, bytes),
+            Stream::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -97,6 +104,7 @@ impl Stream {
             Stream::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Unix(s) => Pin::new(s).poll_shutdown(cx),
             Stream::Tls(s) => Pin::new(s).poll_shutdown(cx),
+            Stream::Gone => Poll::Ready(Ok(())),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod aof;
 pub mod check;
+pub mod copy;
 pub mod cron;
 pub mod disk;
 pub mod info;
@@ -76,6 +77,8 @@ pub enum Child {
     Aof = 2,
     /// Nothing is written: data is being loaded in place of what there was.
     Loading = 3,
+    /// Nothing is written: the data is copied for a debugger.
+    Copy = 4,
 }
 
 /// The reply to writes after a background save that failed.

@@ -6,7 +6,7 @@
 //! Invariants: a host is used by one call at a time; outside a run there is none, and functions
 //! that need one say so; `redis.call` raises exactly when the reply is an error.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use mlua::{FromLua, FromLuaMulti, Lua, MultiValue, Result, String as LuaString, Table, Value};
@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::cache::sha_of;
 use super::convert::{Answer, error_table, normalise_error, push_number, reply_to_lua};
+use super::debugger::Debugger;
 use super::fail::{Args, Failure, c_i64, c_int};
 use crate::ds::lend::{Lendable, Loan};
 
@@ -44,8 +45,8 @@ pub enum Tick {
 /// The server as a running script reaches it.
 pub trait Host {
     /// Executes a command and writes its complete reply, in the given protocol, to `reply` (which
-    /// is empty). Commands that are refused answer with an error reply.
-    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>);
+    /// is empty). Commands that are refused answer with an error reply, and false.
+    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) -> bool;
     /// Whether the caller of the script may run this command; `None` when there is no such command.
     fn acl_check(&mut self, argv: &[&[u8]]) -> Option<bool>;
     /// Writes to the server's log; `level` is 0 (debug) to 3 (warning).
@@ -85,6 +86,8 @@ pub struct Context {
     pub killed: Cell<bool>,
     /// Set while the host executes, so that a panic there can be told from one in the binding.
     pub in_host: Cell<bool>,
+    /// Who looks on, if anybody does.
+    pub debugger: OnceCell<Rc<Debugger>>,
     scratch: RefCell<Scratch>,
 }
 
@@ -214,8 +217,16 @@ fn call(lua: &Lua, context: &Context, args: CallArgs, raise: bool) -> Result<Val
         Err(why) => return failed([b"ERR ", why.as_bytes()].concat(), false),
     };
     let resp3 = context.resp3.get();
-    context.with_host(|host| host.call(&slices(bytes, &ends), resp3, reply))?;
+    let argv = slices(bytes, &ends);
+    if let Some(debugger) = context.debugger.get() {
+        debugger.calls(&argv);
+    }
+    let ran = context.with_host(|host| host.call(&argv, resp3, reply))?;
+    if let Some(debugger) = context.debugger.get() {
+        debugger.answers(reply, ran);
+    }
     let answer = reply_to_lua(lua, reply);
+    drop(argv);
     if bytes.capacity() > KEEP_SCRATCH || reply.capacity() > KEEP_SCRATCH {
         *scratch = Scratch::default();
     }
@@ -385,9 +396,23 @@ pub fn open(lua: &Lua, context: &Rc<Context>, version: Version, for_functions: b
         redis.raw_set(name, flags)?;
     }
     if !for_functions {
-        // There is no debugger: breakpoints are not taken, and debug output goes nowhere.
-        redis.raw_set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
-        redis.raw_set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+        let c = Rc::clone(context);
+        let f = lua.create_function(move |_, _: MultiValue| {
+            let debugger = c.debugger.get();
+            if let Some(debugger) = debugger {
+                debugger.breakpoint();
+            }
+            Ok(debugger.is_some())
+        })?;
+        redis.raw_set("breakpoint", f)?;
+        let c = Rc::clone(context);
+        let f = lua.create_function(move |_, values: MultiValue| {
+            if let Some(debugger) = c.debugger.get() {
+                debugger.debug(&values);
+            }
+            Ok(())
+        })?;
+        redis.raw_set("debug", f)?;
         redis.raw_set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
     }
     Ok(redis)

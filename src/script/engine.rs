@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use mlua::{Either, IntoLua, Table, Value, Variadic};
@@ -15,6 +16,7 @@ use super::api::{Host, Version};
 use super::build::text;
 use super::cache::{Origin, Script, ScriptCache, Sha};
 use super::convert::{ReplySink, lua_to_reply, one_line};
+use super::debugger::Debugger;
 use super::sandbox::{Role, Sandbox, engine_failure};
 
 /// Keys and arguments that travel on the interpreter's stack; more go through tables.
@@ -60,6 +62,8 @@ impl Compiled {
 pub struct Engine {
     settings: Settings,
     sandbox: Option<Sandbox>,
+    /// Who looks on.
+    debugger: Option<Rc<Debugger>>,
     compiled: HashMap<Sha, Compiled, foldhash::fast::RandomState>,
     next_id: i64,
     /// The generation of the cache that `compiled` agrees with.
@@ -69,7 +73,19 @@ pub struct Engine {
 impl Engine {
     /// An engine; the interpreter itself is made when the first script comes.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, sandbox: None, compiled: HashMap::default(), next_id: 1, generation: 0 }
+        Self {
+            settings,
+            sandbox: None,
+            debugger: None,
+            compiled: HashMap::default(),
+            next_id: 1,
+            generation: 0,
+        }
+    }
+
+    /// An engine for the one script that a debugger looks at.
+    pub fn debugged(settings: Settings, debugger: Rc<Debugger>) -> Self {
+        Self { debugger: Some(debugger), ..Self::new(settings) }
     }
 
     /// Bytes in use by the interpreter.
@@ -85,7 +101,11 @@ impl Engine {
 
     fn sandbox(&mut self) -> Result<&Sandbox, String> {
         if self.sandbox.is_none() {
-            let made = Sandbox::new(Role::Scripts, self.settings.version, self.settings.memory_limit, None);
+            let Settings { version, memory_limit } = self.settings;
+            let made = match &self.debugger {
+                Some(debugger) => Sandbox::debugged(version, memory_limit, debugger),
+                None => Sandbox::new(Role::Scripts, version, memory_limit, None),
+            };
             let made = made.map_err(|error| format!("ERR Failed creating the lua VM: {error}"))?;
             self.sandbox = Some(made);
         }

@@ -398,8 +398,8 @@ impl FunctionEngine {
 struct Patient<'a>(&'a mut dyn Host);
 
 impl Host for Patient<'_> {
-    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) {
-        self.0.call(argv, resp3, reply);
+    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) -> bool {
+        self.0.call(argv, resp3, reply)
     }
     fn acl_check(&mut self, argv: &[&[u8]]) -> Option<bool> {
         self.0.acl_check(argv)

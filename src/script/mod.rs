@@ -3,12 +3,16 @@
 //!
 //! `engine` runs scripts of the shared `cache`; `sandbox` builds interpreters from `lua/*.lua`,
 //! `api` and the `lib_*` files; `convert` stands between replies and Lua values; `library` keeps
-//! function libraries; `keys_proof` decides which scripts may run under the locks of their keys.
+//! function libraries; `keys_proof` decides which scripts may run under the locks of their keys; `debugger` lets a
+//! client look inside one that runs.
 
 pub mod api;
 mod build;
 pub mod cache;
 pub mod convert;
+pub mod debugger;
+mod debugger_input;
+mod debugger_show;
 pub mod engine;
 mod fail;
 pub mod keys_proof;

@@ -16,9 +16,11 @@ use mlua::{
 
 use super::api::{self, Context, Tick, Version};
 use super::convert::error_table;
+use super::debugger::Debugger;
 use super::fail::{Args, Failure, PRELUDE_CHUNK, PRELUDE_MARK, bad_argument, c_int, failure_of};
 use super::rand48::Rand48;
 use super::{lib_bit, lib_cjson, lib_cmsgpack, lib_struct};
+use crate::ds::lua_debug;
 
 const PRELUDE: &str = include_str!("../../lua/sandbox.lua");
 /// Instructions between two calls of [`super::api::Host::tick`].
@@ -70,9 +72,31 @@ impl Sandbox {
     /// Builds an interpreter that may use up to `limit` bytes (0 for no limit). `register` is what
     /// a loading library finds as `redis.register_function`.
     pub fn new(role: Role, version: Version, limit: usize, register: Option<&MakeFunction>) -> Result<Self> {
-        // Panics are bugs of the host; no script may catch one.
-        let libs = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS;
-        let lua = Lua::new_with(libs, LuaOptions::new().catch_rust_panics(false))?;
+        let sandbox = Self::build(Lua::new_with(libraries(), options())?, role, version, limit, register)?;
+        install_hook(&sandbox.lua, &sandbox.context, TICK_INSTRUCTIONS)?;
+        Ok(sandbox)
+    }
+
+    /// Builds an interpreter for one script, which a debugger watches.
+    pub fn debugged(version: Version, limit: usize, debugger: &Rc<Debugger>) -> Result<Self> {
+        let (lua, debug) = lua_debug::with_debug_library(libraries(), options())?;
+        let sandbox = Self::build(lua, Role::Scripts, version, limit, None)?;
+        debugger.attach(&sandbox.lua, &debug, sandbox.lua.globals())?;
+        // Fails when there is one already, and this interpreter is new.
+        let _ = sandbox.context.debugger.set(Rc::clone(debugger));
+        let debugger = Rc::clone(debugger);
+        let triggers = HookTriggers::new().every_line().every_nth_instruction(TICK_INSTRUCTIONS);
+        sandbox.lua.set_global_hook(triggers, move |lua, at| debugger.hook(lua, at))?;
+        Ok(sandbox)
+    }
+
+    fn build(
+        lua: Lua,
+        role: Role,
+        version: Version,
+        limit: usize,
+        register: Option<&MakeFunction>,
+    ) -> Result<Self> {
         let context = Rc::new(Context::default());
         let tables = weak_keys(&lua)?;
         let host = host_table(&lua, &tables, &context)?;
@@ -98,7 +122,6 @@ impl Sandbox {
         ))?;
         let next = raw.raw_get("next")?;
         lua.set_globals(parts.raw_get("environment")?)?;
-        install_hook(&lua, &context, TICK_INSTRUCTIONS)?;
         lua.gc_collect()?;
         lua.set_memory_limit(limit)?;
         Ok(Self {
@@ -118,21 +141,7 @@ impl Sandbox {
 
     /// Compiles text. The error is the compiler's message.
     pub fn compile(&self, source: &[u8], name: &str) -> std::result::Result<Function, Vec<u8>> {
-        // Old parsers have trusted the collector to leave alone what they hold; ours rests.
-        self.lua.gc_stop();
-        let chunk = self.lua.load(source).set_name(name).set_mode(ChunkMode::Text);
-        let compiled = chunk.into_function();
-        self.lua.gc_restart();
-        compiled.map_err(|error| {
-            if source.first() == Some(&0x1b) {
-                let name = name.trim_start_matches(['@', '=']);
-                return format!("{name}:1: unexpected symbol near 'char(27)'").into_bytes();
-            }
-            match failure_of(&error) {
-                Failure::Text(text) => text,
-                other => other.to_string().into_bytes(),
-            }
-        })
+        compile(&self.lua, source, name)
     }
 
     /// Forgets what the last run left behind.
@@ -162,6 +171,34 @@ impl Sandbox {
         // Cannot fail: the state is not embedded in a foreign program.
         let _ = self.lua.set_memory_limit(if on { self.limit } else { 0 });
     }
+}
+
+/// What of Lua's own libraries an interpreter begins with.
+fn libraries() -> StdLib {
+    StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS
+}
+
+/// Panics are bugs of the host; no script may catch one.
+fn options() -> LuaOptions {
+    LuaOptions::new().catch_rust_panics(false)
+}
+
+/// Compiles text for an interpreter. The error is the compiler's message.
+pub fn compile(lua: &Lua, source: &[u8], name: &str) -> std::result::Result<Function, Vec<u8>> {
+    // Old parsers have trusted the collector to leave alone what they hold; ours rests.
+    lua.gc_stop();
+    let compiled = lua.load(source).set_name(name).set_mode(ChunkMode::Text).into_function();
+    lua.gc_restart();
+    compiled.map_err(|error| {
+        if source.first() == Some(&0x1b) {
+            let name = name.trim_start_matches(['@', '=']);
+            return format!("{name}:1: unexpected symbol near 'char(27)'").into_bytes();
+        }
+        match failure_of(&error) {
+            Failure::Text(text) => text,
+            other => other.to_string().into_bytes(),
+        }
+    })
 }
 
 /// A table that does not keep its keys alive.

@@ -150,15 +150,16 @@ impl Fake {
 }
 
 impl Host for Fake {
-    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) {
+    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) -> bool {
         self.asked_resp3 = resp3;
         if let Some(canned) = &self.canned {
             reply.extend_from_slice(canned);
-            return;
+            return true;
         }
         let mut out = Text { resp3, ..Text::default() };
         self.run(argv, &mut out);
         *reply = out.out;
+        true
     }
     fn acl_check(&mut self, argv: &[&[u8]]) -> Option<bool> {
         match argv[0] {
@@ -572,7 +573,7 @@ fn flushed_and_evicted_scripts_are_gone() {
 fn a_panic_of_the_host_passes_through() {
     struct Panicking;
     impl Host for Panicking {
-        fn call(&mut self, _: &[&[u8]], _: bool, _: &mut Vec<u8>) {
+        fn call(&mut self, _: &[&[u8]], _: bool, _: &mut Vec<u8>) -> bool {
             panic!("a bug in a command");
         }
         fn acl_check(&mut self, _: &[&[u8]]) -> Option<bool> {

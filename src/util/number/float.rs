@@ -191,6 +191,11 @@ pub fn fmt_g14(value: f64) -> SmallBuf {
     fmt_g(value, 14)
 }
 
+/// C's `%g`.
+pub fn fmt_g6(value: f64) -> SmallBuf {
+    fmt_g(value, 6)
+}
+
 /// C's `%.{precision}g`: that many significant digits, correctly rounded, trailing zeros cut.
 fn fmt_g(value: f64, precision: usize) -> SmallBuf {
     if value.is_nan() {

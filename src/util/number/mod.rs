@@ -7,7 +7,7 @@
 //! |---|---|
 //! | an integer argument | [`parse_i64`], [`parse_u64`], [`parse_u64_lenient`] |
 //! | a score or other double argument | [`parse_f64`], [`parse_score_bound`], [`parse_sort_weight`] |
-//! | a double in a reply | [`fmt_double`], [`fmt_fixed`], [`fmt_g17`], [`fmt_g14`], [`fmt_shortest`] |
+//! | a double in a reply | [`fmt_double`], [`fmt_fixed`], [`fmt_g17`], [`fmt_g14`], [`fmt_g6`], [`fmt_shortest`] |
 //! | INCRBYFLOAT, HINCRBYFLOAT, GEOPOS | [`LongDouble`] |
 //! | memory sizes | [`parse_memory`], [`human_bytes`] |
 
@@ -19,7 +19,8 @@ mod long_double;
 mod round;
 
 pub use float::{
-    fmt_double, fmt_fixed, fmt_g14, fmt_g17, fmt_shortest, parse_f64, parse_score_bound, parse_sort_weight,
+    fmt_double, fmt_fixed, fmt_g6, fmt_g14, fmt_g17, fmt_shortest, parse_f64, parse_score_bound,
+    parse_sort_weight,
 };
 pub use int::{
     atoi, fmt_i64, fmt_u64, human_bytes, i64_len, parse_i64, parse_memory, parse_u64, parse_u64_lenient,
