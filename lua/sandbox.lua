@@ -252,6 +252,10 @@ do
       end
       count = count + 1
       pieces[count] = piece
+      if byte(pieces[1], 1) == 27 then
+        -- What follows does not make it text.
+        break
+      end
     end
     return compile(concat(pieces), name or "=(load)")
   end

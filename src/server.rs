@@ -189,6 +189,7 @@ impl Server {
         tracing::info!("Ready to accept connections tcp");
         daemon::tell_supervisor(&self.core.config.load(), "READY=1\nSTATUS=Ready to accept connections");
         self.wait_for_the_end().await?;
+        self.ports.close();
         tracing::info!("Peregrine is now ready to exit, bye bye...");
         Ok(())
     }

@@ -120,6 +120,19 @@ fn a_script_that_has_written_can_only_be_ended_with_the_server() {
 }
 
 #[test]
+fn who_sees_the_server_end_finds_it_gone() {
+    let _turn = TURN.lock();
+    for _ in 0..5 {
+        let server = start("1");
+        let _hog = hog(&server, &format!("redis.call('set', 'k', 'v') {ENDLESS}"));
+        let mut client = server.connect();
+        client.send(&["SHUTDOWN", "NOSAVE"]).unwrap();
+        assert!(client.read_within(Duration::from_secs(5)).is_err(), "its connection ends");
+        assert!(Client::connect(server.port).is_err(), "somebody listens yet");
+    }
+}
+
+#[test]
 fn a_script_cannot_catch_its_end() {
     let _turn = TURN.lock();
     let server = start("1");

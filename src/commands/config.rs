@@ -79,6 +79,7 @@ fn config_resetstat(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) ->
     ctx.core.stats.reset();
     ctx.core.persist.reset_counts();
     ctx.core.acl.log.reset_counts();
+    ctx.core.scripts.cache.reset_evicted();
     ctx.core.replication.syncs.iter().for_each(|n| n.store(0, std::sync::atomic::Ordering::Relaxed));
     ctx.core.reaper.done.store(0, std::sync::atomic::Ordering::Release);
     ctx.core.upkeep.capped.store(0, std::sync::atomic::Ordering::Relaxed);

@@ -4,6 +4,7 @@ use crate::commands::prelude::*;
 use crate::commands::scan_args::{self, ScanArgs, Walked};
 use crate::dispatch::access::kind_of;
 use crate::dispatch::core::Core;
+use crate::dispatch::worker::Worker;
 use crate::ds::entry::View;
 use crate::keyspace::Slot;
 use crate::keyspace::effects::Garbage;
@@ -196,7 +197,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// Clients may wait for the key in the database that COPY writes to.
-fn copy_need(core: &Core, argv: &[&[u8]]) -> LockNeed {
+fn copy_need(core: &Core, _: &Worker, argv: &[&[u8]]) -> LockNeed {
     let options = argv.windows(2).skip(3);
     // Several times DB: the last one counts, but one of them that is no number is refused beforehand.
     let mut dbs = options.filter(|pair| pair[0].eq_ignore_ascii_case(b"DB")).map(|pair| pair[1]);
@@ -204,7 +205,7 @@ fn copy_need(core: &Core, argv: &[&[u8]]) -> LockNeed {
 }
 
 /// Clients may wait for the key in the database that MOVE writes to.
-fn move_need(core: &Core, argv: &[&[u8]]) -> LockNeed {
+fn move_need(core: &Core, _: &Worker, argv: &[&[u8]]) -> LockNeed {
     argv.get(2).map_or(LockNeed::Keys, |db| keys_in(core, db))
 }
 

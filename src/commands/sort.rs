@@ -6,6 +6,7 @@ use crate::commands::prelude::*;
 use crate::dispatch::access::Expiry;
 use crate::dispatch::core::Core;
 use crate::dispatch::permit;
+use crate::dispatch::worker::Worker;
 use crate::ds::entry::View;
 use crate::ds::listpack::LpValue;
 use crate::util::glob;
@@ -46,7 +47,7 @@ fn sort_ro_keys(argv: &[&[u8]], keys: &mut Vec<KeyAt>) -> Option<()> {
 }
 
 /// Patterns lead to keys that the arguments do not name.
-fn lock_need(_: &Core, argv: &[&[u8]]) -> LockNeed {
+fn lock_need(_: &Core, _: &Worker, argv: &[&[u8]]) -> LockNeed {
     let patterns = argv.windows(2).skip(2).any(|pair| {
         let option = pair[0].eq_ignore_ascii_case(b"BY") || pair[0].eq_ignore_ascii_case(b"GET");
         option && pair[1].contains(&b'*')

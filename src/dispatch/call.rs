@@ -294,7 +294,7 @@ fn lock<'a>(
         return Some(keyspace.locked_none().with_meanwhile(worker.meanwhile.clone()));
     }
     let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
-    if needs(core, session, entry, argv, &mut names).is_break() {
+    if needs(core, worker, session, entry, argv, &mut names).is_break() {
         return keyspace.locked_all_unless(&stop);
     }
     lock_names(core, &names, &stop)
@@ -321,6 +321,7 @@ pub(crate) fn lock_names<'a>(
 /// Collects the keys, with their databases, that a command will touch; breaks off when it needs all shards.
 fn needs(
     core: &Core,
+    worker: &Worker,
     session: &Session,
     entry: &Entry,
     argv: &[&[u8]],
@@ -329,8 +330,8 @@ fn needs(
     let need = match entry.row.lock {
         Lock::All => return ControlFlow::Break(()),
         Lock::Walk => return ControlFlow::Continue(()),
-        Lock::Queue => return multi_needs(core, session, names),
-        Lock::Ask(ask) => ask(core, argv),
+        Lock::Queue => return multi_needs(core, worker, session, names),
+        Lock::Ask(ask) => ask(core, worker, argv),
         Lock::Keys => LockNeed::Keys,
     };
     let other = match need {
@@ -349,7 +350,12 @@ fn needs(
 }
 
 /// What a transaction needs: the keys of all its commands, and those that it watches.
-fn multi_needs(core: &Core, session: &Session, names: &mut Vec<(usize, Box<[u8]>)>) -> ControlFlow<()> {
+fn multi_needs(
+    core: &Core,
+    worker: &Worker,
+    session: &Session,
+    names: &mut Vec<(usize, Box<[u8]>)>,
+) -> ControlFlow<()> {
     names.extend(session.watched.iter().cloned());
     let Some(multi) = &session.multi else { return ControlFlow::Continue(()) };
     for queued in &multi.queue {
@@ -358,7 +364,7 @@ fn multi_needs(core: &Core, session: &Session, names: &mut Vec<(usize, Box<[u8]>
         if matches!(entry.row.lock, Lock::Walk) {
             return ControlFlow::Break(());
         }
-        needs(core, session, entry, &argv, names)?;
+        needs(core, worker, session, entry, &argv, names)?;
     }
     ControlFlow::Continue(())
 }
@@ -447,7 +453,7 @@ impl<'a> Ctx<'a> {
         }
         match entry.row.lock {
             Lock::All | Lock::Walk => return false,
-            Lock::Ask(ask) if ask(self.core, argv) == LockNeed::All => return false,
+            Lock::Ask(ask) if ask(self.core, self.worker, argv) == LockNeed::All => return false,
             _ => {}
         }
         let mut at = Vec::new();

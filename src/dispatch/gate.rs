@@ -107,14 +107,53 @@ fn loading(r: &Request<'_>) -> Result {
     if r.core.is_loading() && !r.entry.row.is(LOADING) { Err(error::LOADING) } else { Ok(()) }
 }
 
+/// What a command does, for the checks here: what its row says, or what the script has declared that it runs.
+fn flags(core: &Core, entry: &Entry, argv: &[&[u8]]) -> u32 {
+    let own = entry.row.flags;
+    let Some(declared) = declared(core, entry, argv).filter(|flags| !flags.has(Flags::COMPAT)) else {
+        return own;
+    };
+    let writes = !declared.has(Flags::NO_WRITES);
+    let mut flags = own & !(STALE | DENYOOM | WRITE | spec::MAY_REPLICATE);
+    for (flag, on) in [
+        (WRITE, writes),
+        (DENYOOM, writes && !declared.has(Flags::ALLOW_OOM)),
+        (STALE, declared.has(Flags::ALLOW_STALE)),
+    ] {
+        flags |= if on { flag } else { 0 };
+    }
+    flags
+}
+
+/// What the script has declared that a command runs.
+fn declared(core: &Core, entry: &Entry, argv: &[&[u8]]) -> Option<Flags> {
+    let script = *argv.get(1)?;
+    match entry.name.as_str() {
+        "eval" | "eval_ro" => script_flags(script).ok().map(|(flags, _)| flags),
+        "evalsha" | "evalsha_ro" => {
+            parse_sha(script).and_then(|sha| core.scripts.cache.get(&sha)).map(|s| s.flags)
+        }
+        "fcall" | "fcall_ro" => {
+            let (library, at) = core.scripts.libraries.find(script)?;
+            Some(library.functions.get(at)?.flags)
+        }
+        _ => None,
+    }
+}
+
+/// The flags of what EXEC runs.
+fn queued_flags<'r>(r: &Request<'r>) -> impl Iterator<Item = u32> + 'r {
+    let (core, runs_queue) = (r.core, matches!(r.entry.row.lock, Lock::Queue));
+    let queue = r.session.multi.iter().filter(move |_| runs_queue).flat_map(|multi| &multi.queue);
+    queue.map(|queued| {
+        let argv: Vec<&[u8]> = queued.argv.iter().map(|arg| &**arg).collect();
+        flags(core, core.table.entry(queued.command), &argv)
+    })
+}
+
 /// True when the command has a flag, or runs a queued one that has it.
 fn implies(r: &Request<'_>, flag: u32) -> bool {
-    let queued = || {
-        let queue = r.session.multi.iter().flat_map(|multi| &multi.queue);
-        matches!(r.entry.row.lock, Lock::Queue)
-            && queue.into_iter().any(|q| r.core.table.entry(q.command).row.is(flag))
-    };
-    r.entry.row.is(flag) || queued()
+    flags(r.core, r.entry, r.argv) & flag != 0 || queued_flags(r).any(|flags| flags & flag != 0)
 }
 
 fn memory(r: &Request<'_>) -> Result {
@@ -154,11 +193,9 @@ fn stale(r: &Request<'_>) -> Result {
     if !refuses {
         return Ok(());
     }
-    let queue = r.session.multi.iter().flat_map(|multi| &multi.queue);
-    let runs_queue = matches!(r.entry.row.lock, Lock::Queue);
-    let may = |id: usize| r.core.table.entry(id).row.is(STALE);
-    let queued = !runs_queue || queue.into_iter().all(|queued| may(queued.command));
-    if r.entry.row.is(STALE) && queued { Ok(()) } else { Err(error::MASTER_DOWN) }
+    let may = |flags: u32| flags & STALE != 0;
+    let runs = may(flags(r.core, r.entry, r.argv)) && queued_flags(r).all(may);
+    if runs { Ok(()) } else { Err(error::MASTER_DOWN) }
 }
 
 fn subscriber(r: &Request<'_>) -> Result {
@@ -197,36 +234,7 @@ pub fn is_paused(r: &Request<'_>) -> bool {
     if r.session.internal || what == Paused::All {
         return !r.session.internal;
     }
-    let queue = r.session.multi.as_ref().filter(|_| r.entry.name == "exec");
-    may_write(r.core, r.entry, r.argv)
-        || queue.is_some_and(|multi| {
-            multi.queue.iter().any(|queued| {
-                let argv: Vec<&[u8]> = queued.argv.iter().map(|a| &**a).collect();
-                may_write(r.core, r.core.table.entry(queued.command), &argv)
-            })
-        })
-}
-
-/// True when a command may change data, or be seen by replicas.
-fn may_write(core: &Core, entry: &Entry, argv: &[&[u8]]) -> bool {
-    let row = entry.row;
-    row.flags & (spec::WRITE | spec::MAY_REPLICATE) != 0 && !promises_no_writes(core, entry, argv)
-}
-
-/// True when the script that a command runs has declared that it does not write.
-fn promises_no_writes(core: &Core, entry: &Entry, argv: &[&[u8]]) -> bool {
-    let Some(&script) = argv.get(1) else { return false };
-    let flags = match entry.name.as_str() {
-        "eval" => script_flags(script).ok().map(|(flags, _)| flags),
-        "evalsha" => parse_sha(script).and_then(|sha| core.scripts.cache.get(&sha)).map(|s| s.flags),
-        "fcall" => core
-            .scripts
-            .libraries
-            .find(script)
-            .and_then(|(library, at)| Some(library.functions.get(at)?.flags)),
-        _ => None,
-    };
-    flags.is_some_and(|flags| flags.has(Flags::NO_WRITES))
+    implies(r, spec::WRITE | spec::MAY_REPLICATE)
 }
 
 /// True when the command must be queued because its client is in a transaction.

@@ -18,9 +18,10 @@ use crate::dispatch::spec::{
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::{self, Error, Result};
+use crate::log::entry::Readers;
 use crate::resp::reply::{Proto, Reply};
 use crate::script::api::{Host, Tick, repl};
-use crate::script::cache::{Script, ScriptCache, Sha, parse_sha, sha_of};
+use crate::script::cache::{Script, ScriptCache, parse_sha, sha_of};
 use crate::script::convert::ReplySink;
 use crate::script::engine::{Engine, Settings};
 use crate::script::keys_proof::MAX_SOURCE;
@@ -68,23 +69,28 @@ pub fn functions(worker: &mut Worker) -> &mut FunctionEngine {
 // ---- which locks ----
 
 /// What EVAL has to lock: the shards of its keys when its text proves that it touches no others.
-pub fn lock_by_source(core: &Core, argv: &[&[u8]]) -> LockNeed {
-    lock_need(
-        core,
-        argv.get(1)
-            .filter(|source| !core.scripts.cache.is_empty() && source.len() <= MAX_SOURCE)
-            .map(|source| sha_of(source)),
-    )
+pub fn lock_by_source(core: &Core, worker: &Worker, argv: &[&[u8]]) -> LockNeed {
+    let (Some(source), cache) = (argv.get(1), &core.scripts.cache) else { return LockNeed::All };
+    if let Some(known) = worker.engine.as_ref().and_then(|engine| engine.recall(cache, source)) {
+        return lock_need(core, Some(known));
+    }
+    let sha = (source.len() <= MAX_SOURCE && !cache.is_empty()).then(|| sha_of(source));
+    lock_need(core, sha.and_then(|sha| cache.get(&sha)).as_ref())
 }
 
 /// The same for EVALSHA.
-pub fn lock_by_sha(core: &Core, argv: &[&[u8]]) -> LockNeed {
-    lock_need(core, argv.get(1).and_then(|sha| parse_sha(sha)))
+pub fn lock_by_sha(core: &Core, worker: &Worker, argv: &[&[u8]]) -> LockNeed {
+    let (Some(sha), cache) = (argv.get(1).and_then(|sha| parse_sha(sha)), &core.scripts.cache) else {
+        return LockNeed::All;
+    };
+    match worker.engine.as_ref().and_then(|engine| engine.recall_sha(cache, &sha)) {
+        Some(known) => lock_need(core, Some(known)),
+        None => lock_need(core, cache.get(&sha).as_ref()),
+    }
 }
 
 /// A script that is not known yet, or may turn out to be one that is not, runs alone this time.
-fn lock_need(core: &Core, sha: Option<Sha>) -> LockNeed {
-    let script = sha.and_then(|sha| core.scripts.cache.get(&sha));
+fn lock_need(core: &Core, script: Option<&Arc<Script>>) -> LockNeed {
     let is_key = |command: &[u8], argc: usize, position: usize| is_key(core, command, argc, position);
     match script {
         Some(script) if script.keeps_to_its_keys(&is_key) => LockNeed::Keys,
@@ -151,7 +157,7 @@ fn is_stale(ctx: &Ctx<'_>) -> bool {
 /// Whether what a command runs may run now: the checks that depend on what it declares.
 fn admit(ctx: &Ctx<'_>, flags: Flags, read_only: bool) -> Result {
     if flags.has(Flags::COMPAT) {
-        return Ok(());
+        return if is_stale(ctx) { Err(error::MASTER_DOWN) } else { Ok(()) };
     }
     if ctx.core.cluster.is_some() && flags.has(Flags::NO_CLUSTER) {
         return Err(Error::new("ERR Can not run script on cluster, 'no-cluster' flag is set."));
@@ -318,8 +324,9 @@ impl<'c, 'a, 'r> Caller<'c, 'a, 'r> {
         }
         let logged = self.ctx.fx.log.len();
         self.ctx.call_nested(entry, Mode::Script, argv, out);
-        if self.repl == repl::NONE {
-            self.ctx.fx.log.truncate(logged);
+        if self.repl != repl::ALL {
+            let to = Readers { file: self.repl & repl::AOF != 0, replicas: self.repl & repl::REPLICA != 0 };
+            self.ctx.fx.log.iter_mut().skip(logged).for_each(|record| record.to = record.to.and(to));
         }
         Ok(())
     }
@@ -362,7 +369,11 @@ impl Host for Caller<'_, '_, '_> {
         let mut out = Reply::new(reply, proto);
         let ran = self.try_call(argv, &mut out);
         if let Err(error) = &ran {
-            self.ctx.core.stats.error(self.ctx.worker.id, error.code());
+            let core = self.ctx.core;
+            if let Ok(entry) = core.table.resolve(argv) {
+                self.ctx.stats.commands[entry.id].rejected.add(1);
+            }
+            core.stats.error(self.ctx.worker.id, error.code());
             out.error(error);
         }
         ran.is_ok()
@@ -466,8 +477,7 @@ pub fn change_libraries<T>(
     let deadline_us = if patient { u64::MAX } else { now.saturating_add(LOAD_TIMEOUT_US) };
     let mut host = Loading { core, deadline_us };
     let changed = change(&core.scripts.libraries, functions(worker), &mut host);
-    let sources = core.scripts.libraries.all().iter().map(|library| library.code.clone()).collect();
-    core.persist.set_libraries(sources);
+    core.persist.follow_libraries(Arc::new(core.scripts.libraries.sources()));
     changed
 }
 

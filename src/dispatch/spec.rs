@@ -11,6 +11,7 @@
 use crate::dispatch::args::Args;
 use crate::dispatch::core::Core;
 use crate::dispatch::ctx::Ctx;
+use crate::dispatch::worker::Worker;
 use crate::error::Result;
 use crate::resp::reply::Reply;
 
@@ -250,7 +251,7 @@ pub enum Lock {
     /// Those of the queued commands of the client's transaction, and of the keys that it watches.
     Queue,
     /// [`Lock::Keys`] or [`Lock::All`], depending on the arguments.
-    Ask(fn(&Core, &[&[u8]]) -> LockNeed),
+    Ask(fn(&Core, &Worker, &[&[u8]]) -> LockNeed),
 }
 
 /// The answer of [`Lock::Ask`].

@@ -145,9 +145,11 @@ impl Inner {
 
     /// Appends commands that belong together.
     fn unit(&mut self, unit: &[Logged], to: Readers) {
-        // What is for replicas only does not make a transaction of a single write in the file.
-        let shared = unit.iter().filter(|logged| logged.to.file).count();
-        let wrap = Readers { file: shared > 1, replicas: unit.len() > 1 }.and(to);
+        // What is for one reader only does not make a transaction of a single write for the other.
+        let several =
+            |is_for: fn(&Logged) -> bool| unit.iter().filter(|logged| is_for(logged)).nth(1).is_some();
+        let (file, replicas) = (several(|logged| logged.to.file), several(|logged| logged.to.replicas));
+        let wrap = Readers { file, replicas }.and(to);
         self.put(b"*1\r\n$5\r\nMULTI\r\n", wrap);
         for logged in unit {
             let to = logged.to.and(to);

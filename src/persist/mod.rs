@@ -151,6 +151,9 @@ impl Knobs {
     }
 }
 
+/// Answers what the sources of the function libraries are.
+pub type Sources = Arc<dyn Fn() -> Vec<Arc<[u8]>> + Send + Sync>;
+
 /// What persistence remembers.
 pub struct Persist {
     /// Where files are.
@@ -171,8 +174,8 @@ pub struct Persist {
     flushed: AtomicBool,
     /// Where the replicas' stream stood when the snapshot that was loaded last was taken, if that is known.
     pub loaded_mark: Mutex<Option<Mark>>,
-    /// The sources of the function libraries, kept by FUNCTION for the files that are written.
-    libraries: Mutex<Vec<Arc<[u8]>>>,
+    /// The sources of the function libraries, for the files that are written.
+    libraries: Mutex<Sources>,
     jobs: Sender<Job>,
     receiver: Mutex<Option<Receiver<Job>>>,
     /// SHUTDOWN or a signal has done its work: the process may end.
@@ -215,7 +218,7 @@ impl Persist {
             save_scheduled: false.into(),
             flushed: false.into(),
             loaded_mark: Mutex::default(),
-            libraries: Mutex::default(),
+            libraries: Mutex::new(Arc::new(Vec::new)),
             jobs,
             receiver: Mutex::new(Some(receiver)),
             ended: tokio::sync::Notify::new(),
@@ -226,11 +229,17 @@ impl Persist {
 
     /// The sources of the function libraries.
     pub fn libraries(&self) -> Vec<Arc<[u8]>> {
-        self.libraries.lock().clone()
+        let sources = self.libraries.lock().clone();
+        sources()
     }
 
     /// Says what the function libraries are from now on. The caller holds all locks, as whoever takes a snapshot does.
     pub fn set_libraries(&self, sources: Vec<Arc<[u8]>>) {
+        self.follow_libraries(Arc::new(move || sources.clone()));
+    }
+
+    /// Says who knows what the function libraries are, from now on. The caller holds all locks.
+    pub fn follow_libraries(&self, sources: Sources) {
         *self.libraries.lock() = sources;
     }
 

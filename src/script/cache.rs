@@ -185,7 +185,12 @@ impl ScriptCache {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Scripts evicted since the server started.
+    /// CONFIG RESETSTAT.
+    pub fn reset_evicted(&self) {
+        self.evicted.store(0, Ordering::Relaxed);
+    }
+
+    /// Scripts evicted since the server started, or since CONFIG RESETSTAT.
     pub fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }

@@ -65,8 +65,10 @@ pub struct Engine {
     /// Who looks on.
     debugger: Option<Rc<Debugger>>,
     compiled: HashMap<Sha, Compiled, foldhash::fast::RandomState>,
+    /// Scripts that EVAL has brought, by their text: what is here need not be hashed by SHA1 again.
+    by_source: HashMap<Arc<[u8]>, Arc<Script>, foldhash::fast::RandomState>,
     next_id: i64,
-    /// The generation of the cache that `compiled` agrees with.
+    /// The generation of the cache that `compiled` and `by_source` agree with.
     generation: u64,
 }
 
@@ -78,6 +80,7 @@ impl Engine {
             sandbox: None,
             debugger: None,
             compiled: HashMap::default(),
+            by_source: HashMap::default(),
             next_id: 1,
             generation: 0,
         }
@@ -96,6 +99,7 @@ impl Engine {
     /// Throws the interpreter away (SCRIPT FLUSH, or after it failed).
     pub fn reset(&mut self) {
         self.compiled.clear();
+        self.by_source.clear();
         self.sandbox = None;
     }
 
@@ -119,6 +123,7 @@ impl Engine {
             return;
         }
         self.generation = generation;
+        self.by_source.clear();
         if cache.is_empty() {
             self.reset();
             return;
@@ -141,18 +146,42 @@ impl Engine {
         origin: Origin,
     ) -> Result<Arc<Script>, String> {
         self.follow(cache);
-        if let Some(known) = cache.get(&super::cache::sha_of(source)) {
-            if origin == Origin::Load {
-                let again = ScriptCache::prepare(source).map_err(|why| format!("ERR {why}"))?;
-                return Ok(cache.insert(again, origin));
-            }
-            return Ok(known);
+        if origin == Origin::Eval
+            && let Some(known) = self.recall(cache, source)
+        {
+            return Ok(Arc::clone(known));
         }
-        let script = ScriptCache::prepare(source).map_err(|why| format!("ERR {why}"))?;
-        let id = self.compile(&script)?;
-        let script = cache.insert(script, origin);
-        self.compiled.insert(script.sha, Compiled::new(&script, id));
+        let known = cache.get(&super::cache::sha_of(source));
+        let script = match known {
+            Some(known) if origin == Origin::Eval => known,
+            Some(_) => cache.insert(Self::prepare(source)?, origin),
+            None => {
+                let script = Self::prepare(source)?;
+                let id = self.compile(&script)?;
+                let script = cache.insert(script, origin);
+                self.compiled.insert(script.sha, Compiled::new(&script, id));
+                script
+            }
+        };
+        if origin == Origin::Eval {
+            self.by_source.insert(Arc::clone(&script.source), Arc::clone(&script));
+        }
         Ok(script)
+    }
+
+    fn prepare(source: &[u8]) -> Result<Script, String> {
+        ScriptCache::prepare(source).map_err(|why| format!("ERR {why}"))
+    }
+
+    /// The script of this text, if this thread knows it and the cache still has it: without a hash or a lock.
+    pub fn recall(&self, cache: &ScriptCache, source: &[u8]) -> Option<&Arc<Script>> {
+        self.by_source.get(source).filter(|_| cache.generation() == self.generation)
+    }
+
+    /// The same by its name.
+    pub fn recall_sha(&self, cache: &ScriptCache, sha: &Sha) -> Option<&Arc<Script>> {
+        let compiled = self.compiled.get(sha).filter(|_| cache.generation() == self.generation);
+        compiled.map(|compiled| &compiled.script)
     }
 
     /// The script of this name, without a look at the shared cache when this thread has run it.

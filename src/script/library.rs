@@ -9,7 +9,7 @@
 //! whenever a library leaves, the generation changes and engines drop what they hold of it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ impl Store {
 /// The function libraries of a server.
 #[derive(Debug, Default)]
 pub struct Libraries {
-    store: RwLock<Store>,
+    store: Arc<RwLock<Store>>,
     generation: AtomicU64,
     next_id: AtomicU64,
 }
@@ -233,8 +233,14 @@ impl Libraries {
         self.store.read().libraries.values().map(|library| library.code.len()).sum()
     }
 
-    fn has(&self, id: u64) -> bool {
-        self.store.read().libraries.values().any(|library| library.id == id)
+    /// Answers, at any time, what the code of all libraries is by then, by name.
+    pub fn sources(&self) -> impl Fn() -> Vec<Arc<[u8]>> + Send + Sync + 'static {
+        let store = Arc::clone(&self.store);
+        move || store.read().libraries.values().map(|library| library.code.clone()).collect()
+    }
+
+    fn ids(&self) -> HashSet<u64> {
+        self.store.read().libraries.values().map(|library| library.id).collect()
     }
 }
 
@@ -246,8 +252,11 @@ pub struct FunctionEngine {
     settings: Settings,
     sandbox: Option<Sandbox>,
     registered: Registered,
-    /// Library id to its callbacks, an array in the order of registration.
-    loaded: HashMap<u64, Table>,
+    /// Library id to its callbacks, an array in the order of registration. The interpreter keeps it, and we the table
+    /// as a whole: the binding cannot hold more than some thousand values.
+    callbacks: Option<Table>,
+    /// The ids that are in there.
+    loaded: HashSet<u64>,
     generation: u64,
 }
 
@@ -258,7 +267,8 @@ impl FunctionEngine {
             settings,
             sandbox: None,
             registered: Registered::default(),
-            loaded: HashMap::new(),
+            callbacks: None,
+            loaded: HashSet::new(),
             generation: 0,
         }
     }
@@ -271,6 +281,7 @@ impl FunctionEngine {
     /// Throws the interpreter away.
     pub fn reset(&mut self) {
         self.loaded.clear();
+        self.callbacks = None;
         self.registered.take();
         self.sandbox = None;
     }
@@ -284,7 +295,10 @@ impl FunctionEngine {
             };
             let Settings { version, memory_limit } = self.settings;
             let made = Sandbox::new(Role::Functions, version, memory_limit, Some(&register));
-            self.sandbox = Some(made.map_err(|error| format!("Failed creating the lua VM: {error}"))?);
+            let made = made.and_then(|sandbox| Ok((sandbox.lua.create_table()?, sandbox)));
+            let (callbacks, sandbox) =
+                made.map_err(|error| format!("Failed creating the lua VM: {error}"))?;
+            (self.callbacks, self.sandbox) = (Some(callbacks), Some(sandbox));
         }
         Ok(())
     }
@@ -292,7 +306,9 @@ impl FunctionEngine {
     /// Runs a library's code and keeps its callbacks under `id`.
     fn execute(&mut self, id: u64, code: &[u8], host: &mut dyn Host) -> Result<Vec<FunctionInfo>, String> {
         self.make_sandbox()?;
-        let Some(sandbox) = &self.sandbox else { return Err("no interpreter".into()) };
+        let (Some(sandbox), Some(all)) = (&self.sandbox, &self.callbacks) else {
+            return Err("no interpreter".into());
+        };
         sandbox.reset();
         let text = |bytes: &[u8]| String::from_utf8_lossy(&one_line(bytes)).into_owned();
         let chunk = sandbox
@@ -321,8 +337,9 @@ impl FunctionEngine {
             Ok((true, _)) => {
                 let (infos, callbacks) = registered.into_iter().unzip::<_, _, Vec<_>, Vec<_>>();
                 let table = sandbox.lua.create_sequence_from(callbacks);
-                let table = table.map_err(|error| text(&engine_failure(&error)))?;
-                self.loaded.insert(id, table);
+                let kept = table.and_then(|table| all.raw_set(id, table));
+                kept.map_err(|error| text(&engine_failure(&error)))?;
+                self.loaded.insert(id);
                 sandbox.tidy();
                 Ok(infos)
             }
@@ -353,7 +370,15 @@ impl FunctionEngine {
             return;
         }
         self.generation = generation;
-        self.loaded.retain(|id, _| libraries.has(*id));
+        let present = libraries.ids();
+        self.loaded.retain(|id| {
+            let stays = present.contains(id);
+            if let (false, Some(all)) = (stays, &self.callbacks) {
+                // Setting a field of our own table to nil cannot fail.
+                let _ = all.raw_set(*id, Value::Nil);
+            }
+            stays
+        });
         if self.loaded.is_empty() {
             self.reset();
         }
@@ -370,14 +395,15 @@ impl FunctionEngine {
         sink: &mut dyn ReplySink,
     ) {
         self.follow(libraries);
-        if !self.loaded.contains_key(&library.id) {
+        if !self.loaded.contains(&library.id) {
             // It loaded on another thread, so it loads here; a time-out does not apply.
             let head = library_head(&library.code).map_or(0, |head| head.length);
             if let Err(why) = self.execute(library.id, &library.code[head..], &mut Patient(host)) {
                 return sink.error(format!("ERR {why}").as_bytes(), false);
             }
         }
-        let callback = self.loaded.get(&library.id).map(|table| table.raw_get(*index + 1));
+        let own = self.callbacks.as_ref().map(|all| all.raw_get::<Table>(library.id));
+        let callback = own.and_then(Result::ok).map(|table| table.raw_get(*index + 1));
         let (Some(Ok(Value::Function(callback))), Some(sandbox), Some(info)) =
             (callback, &self.sandbox, library.functions.get(*index))
         else {

@@ -95,6 +95,12 @@ impl Ports {
         Ok(())
     }
 
+    /// Listens nowhere any more: who has seen the end of a connection finds nobody to connect to. (As the process ends
+    /// the system closes its sockets in no particular order.)
+    pub fn close(&self) {
+        *self.doors.lock() = Default::default();
+    }
+
     /// Reads the certificates again, for the clients that come from now on.
     ///
     /// # Errors
