@@ -284,7 +284,8 @@ do
       local first, last = tonumber(i or 1), tonumber(j or 0)
       if first and last and (not (first >= LOWEST and first <= HIGHEST)
           or not (last >= LOWEST and last <= HIGHEST) or last - first >= 8000) then
-        error("too many results to unpack", 2)
+        -- Whoever returns what is unpacked has no frame any more that could be named.
+        error("\1:0: too many results to unpack", 0)
       end
     end
     return unpack(...)
@@ -294,7 +295,7 @@ do
   local LONGEST = 400
   local function check(pattern)
     if type(pattern) == "string" and #pattern > LONGEST and host.is_complex(pattern) then
-      error("pattern too complex", 3)
+      error("\1:0: pattern too complex", 0)
     end
   end
   local find, match, gmatch, gsub = raw.string.find, raw.string.match, raw.string.gmatch, raw.string.gsub

@@ -130,7 +130,7 @@ const SESSIONS: &[(&str, &[&str])] = &[
         &["s"; 8],
     ),
     ("local i=0 while true do i=i+1 end", &["c", "a"]),
-    ("return redis.call('keys','*')", &["s"]),
+    ("return redis.call('dbsize')", &["s"]),
 ];
 
 fn words(command: &str) -> Vec<&str> {
@@ -247,9 +247,9 @@ fn a_session_on_a_copy_changes_nothing_and_keeps_nobody_waiting() {
     // The copy is of the moment at which the session began.
     other.call(&["SET", "k1", "new"]);
     client.send(&words("r get k1")).unwrap();
-    assert!(next(&mut client).contains("\"old\""));
+    assert!(next(&mut client).contains("old"));
     client.send(&["r", "lrange", "list", "0", "-1"]).unwrap();
-    assert!(next(&mut client).contains("[\"a\",\"b\"]"));
+    assert!(next(&mut client).contains("a\\\",\\\"b"));
     client.send(&["s"]).unwrap();
     assert!(next(&mut client).contains("Stopped at 2"));
     assert_eq!(render(&other.call(&["DBSIZE"])), ":1001");
@@ -278,8 +278,16 @@ fn a_copy_that_does_not_fit_is_refused() {
 #[test]
 fn a_live_session_has_the_data_to_itself_and_its_writes_last() {
     for threads in ["1", "2"] {
-        let server =
-            Server::peregrine(&["--io-threads", threads, "--appendonly", "yes", "--appendfsync", "always"]);
+        let server = Server::peregrine(&[
+            "--io-threads",
+            threads,
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--enable-debug-command",
+            "yes",
+        ]);
         let mut other = server.connect();
         let mut client = debug(&server, "sync", "redis.call('incr', 'n')\nreturn redis.call('incr', 'n')");
         assert!(next(&mut client).contains("Stopped at 1"));

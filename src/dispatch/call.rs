@@ -118,7 +118,8 @@ pub fn run<'a>(
             return Outcome::default();
         }
     };
-    if core.persist.child() != Child::None && is_unsaved(core, session, entry, argv, key, &mut locks) {
+    if core.persist.child() != Child::None && is_unsaved(core, worker, session, entry, argv, key, &mut locks)
+    {
         return Outcome { postponed: true, unsaved: true, ..Outcome::default() };
     }
     let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
@@ -132,6 +133,7 @@ pub fn run<'a>(
 /// would wait for that, so it is the command that waits. One whose keys are not known beforehand does not.
 fn is_unsaved(
     core: &Core,
+    worker: &Worker,
     session: &Session,
     entry: &Entry,
     argv: &[&[u8]],
@@ -148,7 +150,7 @@ fn is_unsaved(
         return unsaved(session.db, &key);
     }
     let mut names = Vec::new();
-    let known = needs(core, session, entry, argv, &mut names).is_continue();
+    let known = needs(core, worker, session, entry, argv, &mut names).is_continue();
     known && names.iter().any(|(db, name)| unsaved(*db, &core.keyspace.key(name)))
 }
 

@@ -72,7 +72,7 @@ impl Handover {
     /// Those of the connection, and of the system that gives no randomness.
     pub fn run(self, core: &Arc<Core>, mut peer: Box<dyn Peer>) -> io::Result<()> {
         if self.live {
-            tracing::info!("Redis synchronous debugging eval session started");
+            tracing::info!("A client debugs a script on the data: others wait");
             return self.run_on(core, 2, core, peer);
         }
         match scratch::copy_of(core) {

@@ -19,6 +19,7 @@ use crate::persist::{self, Persist};
 use crate::pubsub::PubSub;
 use crate::replication::Replication;
 use crate::stats::Stats;
+use crate::util::clock::Steady;
 
 /// One thread is all that will work with it.
 const THREADS: usize = 1;
@@ -47,6 +48,7 @@ pub fn copy_of(core: &Core) -> io::Result<Core> {
         couriers: Links::default(),
         cluster: core.cluster.clone(),
         started_us: core.started_us,
+        steady: Steady::new(&*core.clock),
         clock: core.clock.clone(),
         run_id: core.run_id.clone(),
         dirty: 0.into(),

@@ -218,7 +218,7 @@ pub fn run(
     let (db, proto) = (ctx.session.db, ctx.session.proto);
     let core = ctx.core;
     let mut failed = Vec::new();
-    let mut sink = Sink { out, failed: &mut failed };
+    let mut sink = Sink { out, failed: &mut failed, erred: false };
     // The engine leaves its place while it runs: the script has the whole context.
     match runs {
         Runs::Script(script) => {
@@ -240,8 +240,12 @@ pub fn run(
             ctx.worker.functions = Some(engine);
         }
     }
+    let erred = sink.erred;
     ctx.session.db = db;
     ctx.session.proto = proto;
+    if erred && ctx.mode != Mode::Replay {
+        ctx.stats.commands[ctx.entry.id].failed.add(1);
+    }
     for code in failed {
         core.stats.error(ctx.worker.id, &code);
     }
@@ -500,7 +504,10 @@ pub fn install_libraries(
 /// Writes a script's result as the reply of its command.
 struct Sink<'s, 'o> {
     out: &'s mut Reply<'o>,
+    /// The codes of errors that nobody has counted yet.
     failed: &'s mut Vec<String>,
+    /// There is an error in the reply.
+    erred: bool,
 }
 
 impl ReplySink for Sink<'_, '_> {
@@ -514,6 +521,7 @@ impl ReplySink for Sink<'_, '_> {
         self.out.simple_bytes(text);
     }
     fn error(&mut self, text: &[u8], counted: bool) {
+        self.erred = true;
         if !counted {
             let code = text.split(|b| *b == b' ').next().unwrap_or(b"ERR");
             self.failed.push(String::from_utf8_lossy(code).into_owned());

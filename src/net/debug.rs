@@ -30,7 +30,7 @@ pub fn start(core: &Arc<Core>, handover: Handover, stream: Stream) -> io::Result
         if let Err(error) = handover.run(&core, socket) {
             tracing::debug!("A debugging session broke off: {error}");
         }
-        tracing::info!("Lua debugging session ended");
+        tracing::info!("A debugging session has ended");
     })?;
     Ok(())
 }

@@ -218,7 +218,7 @@ impl Persist {
             save_scheduled: false.into(),
             flushed: false.into(),
             loaded_mark: Mutex::default(),
-            libraries: Mutex::new(Arc::new(Vec::new)),
+            libraries: Mutex::new(Arc::new(Vec::<Arc<[u8]>>::new)),
             jobs,
             receiver: Mutex::new(Some(receiver)),
             ended: tokio::sync::Notify::new(),

@@ -19,6 +19,7 @@ const MAX_NESTING: u32 = 16;
 const MAX_UNPACK_DEPTH: usize = 4000;
 const TOO_MANY: &str =
     "stack overflow (too many return values at once; use unpack_one or unpack_limit instead.)";
+const TOO_DEEP: &str = "stack overflow (in function mp_decode_to_lua_array)";
 
 /// Writes the header of a string, array or map: the compact form, then one, two or four bytes.
 fn header(out: &mut Vec<u8>, n: usize, compact: (usize, u8), wide: [Option<u8>; 3]) {
@@ -238,7 +239,10 @@ fn unpack_full(lua: &Lua, data: &[u8], limit: i64, offset: i64) -> Result<MultiV
     let limit = if all { usize::MAX } else { limit as usize };
     let mut out = Builder::new(lua);
     while out.depth() > 0 || (!input.is_empty() && out.finished() < limit) {
-        if out.depth() > MAX_UNPACK_DEPTH || out.finished() >= MAX_RESULTS {
+        if out.depth() > MAX_UNPACK_DEPTH {
+            return Err(raise(lua, TOO_DEEP));
+        }
+        if out.finished() >= MAX_RESULTS {
             return Err(raise(lua, TOO_MANY));
         }
         read_one(&mut input, &mut out).map_err(|bad| match bad {
