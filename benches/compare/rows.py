@@ -120,4 +120,7 @@ MEMORY = [
 ]
 
 # Rows with a course of their own; see pauses.py.
-PAUSES = ["snapshot", "snapshot-big-values", "aof-everysec", "aof-always", "growth", "big-delete"]
+PAUSES = ["snapshot", "snapshot-big-values", "aof-everysec", "aof-always", "growth",
+          "big-delete", "big-delete-set", "big-delete-zset", "big-delete-list", "big-delete-stream",
+          "big-expire", "big-overwrite", "flush-async", "flush-keys", "mass-expiry", "mass-eviction",
+          "idle-clients", "storm"]

@@ -113,6 +113,11 @@ class Server:
         """Bytes resident, of this process alone."""
         return status_kb(self.pid, "VmRSS") * 1024
 
+    def used(self) -> int:
+        """Bytes allocated, as the server itself says."""
+        info = self.client("INFO", "memory").decode()
+        return next(int(line.split(":")[1]) for line in info.splitlines() if line.startswith("used_memory:"))
+
     def family_memory(self) -> int:
         """Bytes of the process and its children, shared pages counted once (Pss)."""
         total = 0

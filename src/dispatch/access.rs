@@ -139,11 +139,11 @@ impl Ctx<'_> {
         }
     }
 
-    /// Evicts a key; false when it is not there any more, or has no expiry though it should.
-    pub(crate) fn evict(&mut self, db: usize, name: &[u8], volatile: bool) -> bool {
+    /// Evicts a key; false when it is not there any more, or `is_worst` does not say so of it.
+    pub(crate) fn evict(&mut self, db: usize, name: &[u8], is_worst: impl FnOnce(&Slot) -> bool) -> bool {
         let key = self.key(name);
         let Some(at) = self.live(db, &key) else { return false };
-        if volatile && self.shard(&key).db(db).table.at(at).expire().is_none() {
+        if !is_worst(&self.shard(&key).db(db).table.at(at)) {
             return false;
         }
         let lazy = self.config().lazyfree_lazy_eviction;

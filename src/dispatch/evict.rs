@@ -136,6 +136,10 @@ fn evict(core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, limit: usize
     outcome
 }
 
+fn moment(worker: &Worker) -> Moment {
+    Moment { now_ms: worker.now_ms, lfu_decay: worker.config.lfu_decay_time.into() }
+}
+
 impl Evictor {
     /// Evicts one key, and returns about how many bytes that gives back; `None` when there is no key that the policy
     /// allows.
@@ -145,13 +149,16 @@ impl Evictor {
             if self.sample(core, worker, policy, volatile) == 0 {
                 return None;
             }
-            // Candidates of earlier rounds may be gone by now.
+            let moment = moment(worker);
+            // Candidates of earlier rounds may be gone by now, or have been used since.
             while let Some(candidate) = self.candidates.best() {
                 let stop = || core.scripts.board.is_busy();
                 let locks = call::lock_names(core, &[(candidate.db, candidate.name.clone())], &stop)?;
                 let mut ctx =
                     Ctx::new(core, &mut *worker, &mut self.session, locks, core.table.entry(0), None);
-                let gone = ctx.evict(candidate.db, &candidate.name, volatile);
+                let gone = ctx.evict(candidate.db, &candidate.name, |slot| {
+                    (!volatile || slot.expire().is_some()) && candidate.still_stands(policy, slot, moment)
+                });
                 let bytes = ctx.fx.garbage.iter().map(Garbage::memory).sum();
                 block::settle(&mut ctx);
                 ctx.end();
@@ -165,7 +172,7 @@ impl Evictor {
     /// Enters some keys into the pool, one shard after the other from a random one on until there are enough. Returns
     /// how many were looked at.
     fn sample(&mut self, core: &Core, worker: &mut Worker, policy: MaxmemoryPolicy, volatile: bool) -> usize {
-        let moment = Moment { now_ms: worker.now_ms, lfu_decay: worker.config.lfu_decay_time.into() };
+        let moment = moment(worker);
         let want = worker.config.maxmemory_samples;
         let shards = core.keyspace.shard_count();
         let start = worker.rng.index(shards);

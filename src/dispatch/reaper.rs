@@ -15,6 +15,9 @@ use crate::keyspace::waiter::Waiter;
 
 /// Values of fewer elements are freed where they are.
 const SMALL: usize = 64;
+/// Elements that are freed, which takes well below a millisecond, between two offers to let other threads have the
+/// core.
+const STEP: usize = 4096;
 
 /// What a client that has gone on is to be struck off from: the lists of a shard that could not be had at once.
 pub enum Strike {
@@ -94,8 +97,11 @@ pub fn start(core: &Arc<Core>) -> std::io::Result<()> {
 fn run(core: &Weak<Core>, tasks: Receiver<Task>) {
     for task in tasks {
         match task {
-            Task::Free(garbage) => {
+            Task::Free(mut garbage) => {
                 let (keys, bytes) = (garbage.keys() as u64, garbage.memory());
+                while !garbage.drain_step(STEP) {
+                    std::thread::yield_now();
+                }
                 drop(garbage);
                 let Some(core) = core.upgrade() else { return };
                 core.reaper.pending_bytes.fetch_sub(bytes, Ordering::AcqRel);

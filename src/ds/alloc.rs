@@ -32,6 +32,13 @@ pub const fn good_size(n: usize) -> usize {
     }
 }
 
+/// The sum of `sizes`, of which there are `len`: estimated from the first `samples` of them, 0 for all.
+pub fn sampled(sizes: impl Iterator<Item = usize>, len: usize, samples: usize) -> usize {
+    let n = if samples == 0 { len } else { samples.min(len) };
+    let sum: usize = sizes.take(n).sum();
+    if n == len { sum } else { (sum as f64 / n as f64 * len as f64) as usize }
+}
+
 #[repr(align(128))]
 struct Stripe(AtomicIsize);
 
@@ -149,29 +156,66 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     }
 }
 
-/// Milliseconds after which the allocator gives back unused pages by itself.
+/// How long the allocator keeps pages that nobody uses, in milliseconds: long enough for those that are about to be
+/// used again, and short enough for what a large key has taken to be seen to be gone soon after it is deleted.
 #[cfg(not(miri))]
-const DECAY_MS: isize = 10_000;
+const DECAY_MS: isize = 500;
+
+/// Sets how long an arena keeps unused pages; with `arenas`, those that are yet to come.
+#[cfg(not(miri))]
+fn set_decay(arena: &str, ms: isize) {
+    let name = format!("{arena}.dirty_decay_ms\0");
+    // An arena that nobody has used yet does not know the name, and has nothing to give.
+    // SAFETY: the value of this name is an `ssize_t`.
+    let _ = unsafe { tikv_jemalloc_ctl::raw::write(name.as_bytes(), ms) };
+}
+
+#[cfg(not(miri))]
+fn each_arena() -> impl Iterator<Item = String> {
+    let arenas = tikv_jemalloc_ctl::arenas::narenas::read().unwrap_or(0);
+    (0..arenas).map(|arena| format!("arena.{arena}"))
+}
+
+/// Lets the allocator give back unused pages after half a second, rather than ten. To be called once, at the start.
+#[cfg(not(miri))]
+pub fn keep_unused_briefly() {
+    set_decay("arenas", DECAY_MS);
+    each_arena().for_each(|arena| set_decay(&arena, DECAY_MS));
+}
 
 /// Gives all unused pages back to the system at once: for a moment they may stay for no time at all.
 #[cfg(not(miri))]
 pub fn purge() {
-    let arenas = tikv_jemalloc_ctl::arenas::narenas::read().unwrap_or(0);
-    for arena in 0..arenas {
-        for kind in ["dirty", "muzzy"] {
-            let name = format!("arena.{arena}.{kind}_decay_ms\0");
-            for ms in [0, DECAY_MS] {
-                // An arena that nobody has used yet does not know the name, and has nothing to give.
-                // SAFETY: the value of these names is an `ssize_t`.
-                let _ = unsafe { tikv_jemalloc_ctl::raw::write(name.as_bytes(), ms) };
-            }
-        }
+    for arena in each_arena() {
+        set_decay(&arena, 0);
+        set_decay(&arena, DECAY_MS);
     }
+}
+
+/// Whether the allocator gives back unused pages in a thread of its own. Otherwise whoever allocates or frees does it
+/// by the way, and nobody while nothing is allocated nor freed.
+///
+/// # Errors
+/// When the system has no thread to give.
+#[cfg(not(miri))]
+pub fn purge_in_background(on: bool) -> std::io::Result<()> {
+    tikv_jemalloc_ctl::background_thread::write(on).map_err(|error| std::io::Error::other(error.to_string()))
 }
 
 /// Miri's allocator has nothing to give back.
 #[cfg(miri)]
 pub fn purge() {}
+/// Miri's allocator keeps nothing.
+#[cfg(miri)]
+pub fn keep_unused_briefly() {}
+/// Miri's allocator has no threads.
+///
+/// # Errors
+/// Never.
+#[cfg(miri)]
+pub fn purge_in_background(_: bool) -> std::io::Result<()> {
+    Ok(())
+}
 
 #[cfg(test)]
 mod tests {

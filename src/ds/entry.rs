@@ -5,12 +5,15 @@
 //!  +------+---------+-------+-------+----------+------------+---------+-----+--------------+
 //!  | flags| lru: 24 | klen  | vlen  | expiry 8 | key len 8  | payload | key | string value |
 //!  +------+---------+-------+-------+----------+------------+---------+-----+--------------+
-//!                                    if EXPIRES  if LONG_KEY  `- nothing for a string, 8 bytes for an
-//!                                                                integer, a `V` for anything else
-//!  flags: bits 0-1 kind (0 string, 1 integer, 2 value), 2 EXPIRES, 3 LONG_KEY, 4 PARITY, 5 RAW, 6 DATED
+//!                           `- or    if EXPIRES  if LONG_KEY  `- 8 bytes for an integer, a `V` for a
+//!                              a short integer                   value, nothing for anything else
+//!  flags: bits 0-1 kind (0 string, 1 integer, 2 value, 3 short integer), 2 EXPIRES, 3 LONG_KEY, 4 PARITY, 5 RAW,
+//!         6 DATED
 //! ```
 //!
-//! A 16-byte key with a 32-byte string takes 56 bytes, with an integer 32. Numbers are native-endian.
+//! A 16-byte key with a 32-byte string takes 56 bytes, with an integer of 16 bits 24, with any other 32. An integer
+//! that has become short stays where it is: counters that go up and down about the limit do not move each time.
+//! Numbers are native-endian.
 //!
 //! Invariants: the allocation is 8-aligned and has [`good_size`] of what the header calls for, so its size is
 //! known without being stored; `V` is alive exactly while the kind says so.
@@ -33,12 +36,14 @@ const KIND: u64 = 3;
 const STR: u64 = 0;
 const INT: u64 = 1;
 const VALUE: u64 = 2;
+const SHORT: u64 = 3;
 const EXPIRES: u64 = 1 << 2;
 const LONG_KEY: u64 = 1 << 3;
 const PARITY: u64 = 1 << 4;
 const RAW: u64 = 1 << 5;
 const DATED: u64 = 1 << 6;
 const LRU: u64 = 0xff_ffff << 8;
+const LAST: u64 = 0xffff << 48;
 const HEADER: usize = 8;
 
 /// One key with its value. `V` is the type of all values that are neither short strings nor integers: at
@@ -98,6 +103,12 @@ unsafe impl<V> Item for Entry<V> {
     }
 }
 
+/// A short integer in its place in the header.
+#[inline]
+fn short(value: i16) -> u64 {
+    u64::from(value.cast_unsigned()) << 48
+}
+
 fn layout(size: usize) -> Layout {
     match Layout::from_size_align(good_size(size), 8) {
         Ok(layout) => layout,
@@ -148,7 +159,10 @@ impl<V> Entry<V> {
                 assert!(value.len() <= EMBED_MAX, "too long to be embedded");
                 header |= STR | (value.len() as u64) << 48;
             }
-            Payload::Int(_) => header |= INT,
+            Payload::Int(value) => match i16::try_from(*value) {
+                Ok(value) => header |= SHORT | short(value),
+                Err(_) => header |= INT,
+            },
             Payload::Value(_) => header |= VALUE,
         }
         let parts = Entry::<V>::parts_of(header, key.len());
@@ -168,7 +182,8 @@ impl<V> Entry<V> {
             }
             match payload {
                 Payload::Str(value) => entry.copy(parts.string, value),
-                Payload::Int(value) => entry.write(parts.payload, value),
+                Payload::Int(value) if header & KIND == INT => entry.write(parts.payload, value),
+                Payload::Int(_) => {}
                 Payload::Value(value) => entry.write(parts.payload, value),
             }
             entry.copy(parts.key, key);
@@ -214,7 +229,8 @@ impl<V> Entry<V> {
         let payload = HEADER + (header & EXPIRES) as usize * 2 + (header & LONG_KEY) as usize;
         let key = payload + [0, 8, Entry::<V>::VALUE_SIZE, 0][(header & KIND) as usize];
         let string = key + key_len;
-        Parts { payload, key, string, end: string + (header >> 48) as usize }
+        let string_len = if header & KIND == STR { (header >> 48) as usize } else { 0 };
+        Parts { payload, key, string, end: string + string_len }
     }
 
     #[inline]
@@ -249,6 +265,7 @@ impl<V> Entry<V> {
                     parts.end - parts.string,
                 )),
                 INT => View::Int(self.at.add(parts.payload).cast::<i64>().read()),
+                SHORT => View::Int((self.header().cast_signed() >> 48) as i64),
                 _ => View::Value(self.at.add(parts.payload).cast::<V>().as_ref()),
             }
         }
@@ -292,7 +309,7 @@ impl<V> Entry<V> {
         if good_size(parts.end) != good_size(end) {
             self.resize(parts.end, end);
         }
-        self.set_header(header & !RAW & !(0xffff << 48) | (value.len() as u64) << 48);
+        self.set_header(header & !RAW & !LAST | (value.len() as u64) << 48);
         // SAFETY: there is room behind the key for that many bytes now.
         unsafe { self.copy(parts.string, value) };
         None
@@ -308,16 +325,20 @@ impl<V> Entry<V> {
         }
     }
 
-    /// Makes the payload an integer; as [`Entry::set_str`], in place over an integer.
+    /// Makes the payload an integer; as [`Entry::set_str`], in place over an integer with room for it.
     #[inline]
     pub fn set_int(&mut self, value: i64) -> Option<V> {
-        if self.header() & KIND != INT {
-            return self.replace(Payload::Int(value));
+        let header = self.header();
+        match (header & KIND, i16::try_from(value)) {
+            (SHORT, Ok(value)) => self.set_header(header & !RAW & !LAST | short(value)),
+            (INT, _) => {
+                let parts = self.parts();
+                self.set_flag(RAW, false);
+                // SAFETY: the kind says that an integer is there.
+                unsafe { self.write(parts.payload, value) };
+            }
+            _ => return self.replace(Payload::Int(value)),
         }
-        let parts = self.parts();
-        self.set_flag(RAW, false);
-        // SAFETY: the kind says that an integer is there.
-        unsafe { self.write(parts.payload, value) };
         None
     }
 
@@ -504,7 +525,8 @@ mod tests {
     fn sizes_are_as_drawn() {
         assert_eq!(E::new_str(&bytes(16), &bytes(32), None).memory(), 56);
         assert_eq!(E::new_str(&bytes(16), &bytes(32), Some(1)).memory(), 64);
-        assert_eq!(E::new_int(&bytes(16), 5, None).memory(), 32);
+        assert_eq!(E::new_int(&bytes(16), 9999, None).memory(), 24);
+        assert_eq!(E::new_int(&bytes(16), 40_000, None).memory(), 32);
         assert_eq!(E::new_value(&bytes(16), Rc::new(()), None).memory(), 32);
         assert_eq!(Entry::<[u64; 3]>::new_value(&bytes(16), [1, 2, 3], None).memory(), 48);
         assert_eq!(size_of::<Option<E>>(), 8);
@@ -522,7 +544,7 @@ mod tests {
                 entry.set_dated(key % 3 == 0);
                 let before = shown(&entry);
                 assert_eq!(before, (bytes(key), expire, 0xcd_ef12, [key % 2 == 0, key % 3 == 0]));
-                for (from, to) in (0..5).flat_map(|from| (0..5).map(move |to| (from, to))) {
+                for (from, to) in (0..6).flat_map(|from| (0..6).map(move |to| (from, to))) {
                     for step in [from, to] {
                         let had = matches!(entry.view(), View::Value(_));
                         entry.set_raw(true);
@@ -531,6 +553,7 @@ mod tests {
                             1 => (entry.set_value(alive.clone()), View::Value(&alive)),
                             2 => (entry.set_str(b""), View::Str(b"")),
                             3 => (entry.set_str(b"hello world"), View::Str(b"hello world")),
+                            4 => (entry.set_int(i64::MAX - 6), View::Int(i64::MAX - 6)),
                             _ => (entry.set_str(&[7; EMBED_MAX]), View::Str(&[7; EMBED_MAX])),
                         };
                         assert_eq!((old.is_some(), entry.view()), (had, now));
@@ -577,6 +600,28 @@ mod tests {
             assert_eq!(Rc::strong_count(&alive), 1);
             assert_eq!(make(&alive).into_value().is_some(), i == 2);
             assert_eq!(Rc::strong_count(&alive), 1);
+        }
+    }
+
+    #[test]
+    fn integers_move_only_when_they_outgrow_the_header() {
+        for expire in [None, Some(77)] {
+            let mut entry = E::new_int(b"counter", 0, expire);
+            let short = entry.memory();
+            for value in [1, -1, i16::MAX.into(), i16::MIN.into()] {
+                let at = entry.at;
+                assert!(entry.set_int(value).is_none());
+                assert_eq!((entry.view(), entry.at, entry.memory()), (View::Int(value), at, short));
+                assert_eq!(E::new_int(b"counter", value, expire).view(), View::Int(value));
+            }
+            entry.set_int(i64::from(i16::MAX) + 1);
+            let (at, long) = (entry.at, entry.memory());
+            assert_eq!(long, short + 8);
+            for value in [i64::MIN, -5, i64::from(i16::MIN) - 1] {
+                entry.set_int(value);
+                assert_eq!((entry.view(), entry.at), (View::Int(value), at));
+            }
+            assert_eq!((entry.key(), entry.expire()), (&b"counter"[..], expire));
         }
     }
 

@@ -13,6 +13,7 @@
 //! that of Redis's `list-max-listpack-size` and is passed in, so a change of the setting applies
 //! to the next insertion.
 
+use super::alloc::sampled;
 use super::listpack::{self, EMPTY_BYTES, Listpack, LpValue, Needle};
 use std::collections::VecDeque;
 
@@ -202,9 +203,10 @@ impl Quicklist {
         self.count == 0
     }
 
-    /// Bytes taken from the allocator, without the handle. Visits every node.
-    pub fn memory(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + self.nodes.iter().map(Node::memory).sum::<usize>()
+    /// Bytes taken from the allocator, without the handle; estimated from the first `samples` nodes, 0 for all.
+    pub fn memory(&self, samples: usize) -> usize {
+        let nodes = sampled(self.nodes.iter().map(Node::memory), self.nodes.len(), samples);
+        self.nodes.capacity() * size_of::<Node>() + nodes
     }
 
     /// Appends.

@@ -62,6 +62,16 @@ impl Garbage {
         }
     }
 
+    /// Frees about `n` elements; true when dropping the rest takes no time. Nothing else is to be asked of it after
+    /// that.
+    pub fn drain_step(&mut self, n: usize) -> bool {
+        match self {
+            Garbage::Value(value) => value.drain_step(n),
+            Garbage::Slot(slot) => slot.value_mut().is_none_or(|value| value.drain_step(n)),
+            Garbage::Table(table) => table.drain_step(n),
+        }
+    }
+
     /// How many keys it holds.
     pub fn keys(&self) -> usize {
         if let Garbage::Table(table) = self { table.len() } else { 1 }
@@ -114,5 +124,51 @@ impl Effects {
         self.log.clear();
         self.instead = None;
         self.garbage.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::util::hash::Seed;
+    use crate::value::list::End;
+    use crate::value::{Hash, List, Set, Zset};
+
+    /// One large value of each type, and a table of keys.
+    fn large(n: usize) -> Vec<Garbage> {
+        let (limits, seed) = (Config::default().limits(), Seed::new([1, 2]));
+        let (mut hash, mut set, mut zset, mut list) = (Hash::new(), Set::new(), Zset::new(), List::new());
+        let mut table: Table<Slot> = Table::new(seed);
+        for i in 0..n {
+            let text = format!("element:{i}");
+            hash.set(text.as_bytes(), b"v", false, &limits, seed);
+            set.add(text.as_bytes(), &limits, seed);
+            zset.add_new(text.as_bytes(), i as f64, &limits);
+            list.push(End::Tail, [text.as_bytes()], &limits);
+            table.insert(table.hash(text.as_bytes()), Slot::new_int(text.as_bytes(), 1, None), false);
+        }
+        let values = [Value::Hash(hash), Value::Set(set), Value::Zset(zset), Value::List(list)];
+        let slots = values.into_iter().map(|value| Garbage::Slot(Slot::new_value(b"key", value, None)));
+        slots.chain([Garbage::Table(table)]).collect()
+    }
+
+    #[test]
+    fn what_is_large_is_freed_in_pieces() {
+        for mut garbage in large(30_000) {
+            let (shown, mut steps) = (format!("{garbage:?}"), 1);
+            assert!(garbage.effort() > 64, "{shown} would be freed by whoever deletes it");
+            while !garbage.drain_step(2048) {
+                steps += 1;
+            }
+            assert!((5..=40).contains(&steps), "{shown}: {steps} steps");
+        }
+    }
+
+    #[test]
+    fn giving_many_pages_back_is_left_to_others() {
+        let effort = |bytes: usize| Garbage::Value(Value::Str(Vec::with_capacity(bytes))).effort();
+        assert_eq!(effort(2000), 1);
+        assert!(effort(1 << 20) < 64 && effort(8 << 20) > 64);
     }
 }

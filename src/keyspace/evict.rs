@@ -20,6 +20,13 @@ pub struct Candidate {
     pub name: Box<[u8]>,
 }
 
+impl Candidate {
+    /// Whether the key is still as good to evict as when it was entered: it is not if it has been used since.
+    pub fn still_stands(&self, policy: MaxmemoryPolicy, slot: &Slot, moment: Moment) -> bool {
+        score(policy, slot, moment, self.score) >= self.score
+    }
+}
+
 /// The pool of candidates, worst first.
 #[derive(Debug, Default)]
 pub struct Candidates {
@@ -182,6 +189,26 @@ mod tests {
         let lfu = |slot| score(MaxmemoryPolicy::AllkeysLfu, &slot, moment, 0);
         let minutes = (moment.now_ms / 60_000) as u32;
         assert_eq!((lfu(with(minutes << 8 | 7, None)), lfu(with((minutes - 3) << 8 | 7, None))), (248, 251));
+    }
+
+    #[test]
+    fn a_candidate_that_has_been_used_is_one_no_longer() {
+        use MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, AllkeysRandom};
+        let at = |now_ms| Moment { now_ms, lfu_decay: 1 };
+        let (early, late) = (at(100_000_000), at(100_060_000));
+        let minutes = (early.now_ms / 60_000) as u32;
+        for (policy, before, after) in
+            [(AllkeysLru, 99_990, 100_055), (AllkeysLfu, minutes << 8 | 7, (minutes + 1) << 8 | 8)]
+        {
+            let mut slot = Slot::new_int(b"k", 1, None);
+            slot.set_lru(before);
+            let candidate = Candidate { score: score(policy, &slot, early, 0), db: 0, name: b"k"[..].into() };
+            assert!([early, late].iter().all(|moment| candidate.still_stands(policy, &slot, *moment)));
+            slot.set_lru(after);
+            assert!(!candidate.still_stands(policy, &slot, late));
+            let random = Candidate { score: 77, ..candidate };
+            assert!(random.still_stands(AllkeysRandom, &slot, late));
+        }
     }
 
     #[test]

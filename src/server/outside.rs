@@ -1,4 +1,5 @@
-//! Which settings reach beyond the data, and how? Sockets, the log's level, the process title, the kernel's OOM score.
+//! Which settings reach beyond the data, and how? Sockets, the log's level, the process title, the kernel's OOM score,
+//! the allocator's thread.
 
 use std::io;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::config::choices::OomScoreAdj;
 use crate::dispatch::core::Outside;
+use crate::ds::alloc;
 use crate::server::daemon::supervisor;
 use crate::server::logging::Log;
 use crate::server::ports::Ports;
@@ -35,6 +37,10 @@ impl Reach {
         }
         if let Err(error) = reach.adjust_score(config) {
             tracing::warn!("Unable to change oom_score_adj: {error}");
+        }
+        alloc::keep_unused_briefly();
+        if let Err(error) = alloc::purge_in_background(config.jemalloc_bg_thread) {
+            tracing::warn!("Unused memory is given back by the way only: {error}");
         }
         reach
     }
@@ -86,6 +92,10 @@ impl Outside for Reach {
                     self.title.show(new);
                 }
             }
+            "jemalloc-bg-thread" => alloc::purge_in_background(new.jemalloc_bg_thread).map_err(|error| {
+                tracing::warn!("Unable to start or stop the allocator's thread: {error}");
+                "Failed to change jemalloc-bg-thread. Check server logs."
+            })?,
             "bind" => self.ports.change(old, new).map_err(|_| "Failed to bind to specified addresses.")?,
             name if name.starts_with("tls-") && new.tls_port > 0 => self
                 .ports

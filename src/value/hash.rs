@@ -14,13 +14,14 @@
 //! [`Hash::expire_due`] removes it: readers who must not see it compare with their clock. Commands
 //! delete a key whose hash became empty.
 
+use crate::ds::alloc::sampled;
 use crate::ds::listpack::{self, Corrupt, Listpack, LpValue, Pos};
 use crate::ds::table::{self, Table};
 use crate::ds::thin::Pair;
 use crate::util::hash::Seed;
 use crate::util::rng::Rng;
 use crate::value::limits::Limits;
-use crate::value::set::{has_duplicates, sampled};
+use crate::value::set::has_duplicates;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::mem;

@@ -91,11 +91,11 @@ impl List {
         self.is_empty()
     }
 
-    /// Bytes taken from the allocator, without these 16. Visits the nodes.
-    pub fn memory(&self) -> usize {
+    /// Bytes taken from the allocator, without these 16; those of many nodes are estimated from `samples`, 0 for all.
+    pub fn memory(&self, samples: usize) -> usize {
         match self {
             List::Packed(lp) => lp.memory(),
-            List::Quick(list) => size_of::<Quicklist>() + list.memory(),
+            List::Quick(list) => size_of::<Quicklist>() + list.memory(samples),
         }
     }
 

@@ -133,27 +133,42 @@ impl Value {
         }
     }
 
-    /// Bytes that it owns; sets and hashes in tables are estimated from `samples` elements.
+    /// Bytes that it owns; those of large values are estimated from `samples` elements or nodes, 0 for all.
     pub fn memory(&self, samples: usize) -> usize {
         match self {
             Value::Str(v) => v.capacity(),
-            Value::List(v) => v.memory(),
+            Value::List(v) => v.memory(samples),
             Value::Set(v) => v.memory(samples),
             Value::Zset(v) => v.memory(),
             Value::Hash(v) => v.memory(samples),
-            Value::Stream(v) => v.memory(),
+            Value::Stream(v) => v.memory(samples),
         }
     }
 
-    /// About how many allocations freeing it takes.
+    /// About how much work freeing it is, in allocations; giving 64 KiB of pages back counts as one.
     pub fn effort(&self) -> usize {
         match self {
-            Value::Str(_) => 1,
+            Value::Str(v) => 1 + (v.capacity() >> 16),
             Value::List(v) => v.len() / 64,
             Value::Set(v) => v.len(),
             Value::Zset(v) => v.len(),
             Value::Hash(v) => v.len(),
             Value::Stream(v) => v.nodes().len() + v.groups().len(),
+        }
+    }
+}
+
+impl Value {
+    /// Frees about `n` elements; true when nothing is left that takes long. Nothing else is to be asked of it after
+    /// that.
+    pub fn drain_step(&mut self, n: usize) -> bool {
+        match self {
+            Value::Str(_) => true,
+            Value::List(v) => v.drain_step(n),
+            Value::Set(v) => v.drain_step(n),
+            Value::Zset(v) => v.drain_step(n),
+            Value::Hash(v) => v.drain_step(n),
+            Value::Stream(v) => v.drain_step(n),
         }
     }
 }

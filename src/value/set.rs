@@ -7,6 +7,7 @@
 //! Invariants: members are unique; the encoding is the one Redis 8.2 would have after the same
 //! commands. Commands delete a key whose set became empty.
 
+use crate::ds::alloc::sampled;
 use crate::ds::intset::{self, Intset};
 use crate::ds::listpack::{self, Corrupt, Listpack, LpValue};
 use crate::ds::table::{self, Table};
@@ -418,13 +419,6 @@ impl Clone for Set {
             }
         }
     }
-}
-
-/// The sum of `sizes`, of which there are `len`: from the first `samples` of them, 0 for all.
-pub(crate) fn sampled(sizes: impl Iterator<Item = usize>, len: usize, samples: usize) -> usize {
-    let n = if samples == 0 { len } else { samples.min(len) };
-    let sum: usize = sizes.take(n).sum();
-    if n == len { sum } else { (sum as f64 / n as f64 * len as f64) as usize }
 }
 
 /// Is a text there twice?

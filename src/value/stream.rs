@@ -19,6 +19,7 @@ pub use id::{NewId, StreamId};
 pub use node::{Entry, Fields};
 pub use trim::{Trim, TrimBy};
 
+use crate::ds::alloc::sampled;
 use crate::ds::listpack::{Corrupt, Listpack};
 use crate::value::limits::Limits;
 use node::{Backward, Forward};
@@ -652,10 +653,11 @@ impl Stream {
         count
     }
 
-    /// Bytes allocated, about.
-    pub fn memory(&self) -> usize {
+    /// Bytes allocated, about; the nodes are estimated from the first `samples`, 0 for all.
+    pub fn memory(&self, samples: usize) -> usize {
         let node = size_of::<StreamId>() + size_of::<Listpack>();
-        let nodes: usize = self.nodes.values().map(|lp| lp.memory() + node * 3 / 2).sum();
+        let each = self.nodes.values().map(|lp| lp.memory() + node * 3 / 2);
+        let nodes = sampled(each, self.nodes.len(), samples);
         let groups: usize = self.groups.iter().map(|(n, g)| n.len() + size_of::<Group>() + g.memory()).sum();
         size_of::<Stream>() + nodes + groups
     }

@@ -161,7 +161,7 @@ fn memory_per_item() {
     for i in 0..100_000 {
         list.push_back(NodeLimit::new(-2), format!("item:{i:011}").as_bytes());
     }
-    let per_item = list.memory() as f64 / 100_000.0;
+    let per_item = list.memory(0) as f64 / 100_000.0;
     assert!(per_item < 18.3, "{per_item}");
     assert_eq!(size_of::<Node>(), 24);
 }

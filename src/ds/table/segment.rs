@@ -21,10 +21,11 @@ use super::bucket::{Bucket, REACH, SLOTS, Word};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
-/// Sizes a segment may have, in buckets: about sqrt(2) apart, and each an allocator size class.
+/// Sizes a segment may have, in buckets: about sqrt(2) apart, and each an allocator size class. At 40 the halves of a
+/// full segment have just enough room, and most segments of a large table have come from a split.
 /// (Under Miri few items must do to make segments split.)
 pub(super) const SIZES: &[usize] =
-    if cfg!(miri) { &[1, 2, 3] } else { &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64] };
+    if cfg!(miri) { &[1, 2, 3] } else { &[1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 64] };
 /// Buckets of the largest segment.
 pub(super) const LARGEST: usize = SIZES[SIZES.len() - 1];
 /// How far from home a hole is looked for: at 12, segments fill to 90 percent and more before they grow.
@@ -32,9 +33,9 @@ const FARTHEST: usize = 12;
 /// No directory is deeper; hashes that still collide there are not hashes.
 pub(super) const DEEPEST: u32 = 32;
 
-/// The smallest size that holds `items` at 75 percent or less, or the largest.
+/// The smallest size that holds `items` at 80 percent or less, or the largest.
 pub(super) fn size_for(items: usize) -> usize {
-    SIZES.iter().copied().find(|n| items * 4 <= n * SLOTS * 3).unwrap_or(LARGEST)
+    SIZES.iter().copied().find(|n| items * 5 <= n * SLOTS * 4).unwrap_or(LARGEST)
 }
 
 /// The part of a hash that orders items: its upper 48 bits.

@@ -169,7 +169,7 @@ fn memory_stays_near_eight_bytes_per_item_and_is_given_back() {
         }
     }
     println!("{:.2} bytes per item on average, {worst:.2} at worst", sum / f64::from(points));
-    assert!(sum / f64::from(points) <= 9.8 && worst <= 12.0);
+    assert!(sum / f64::from(points) <= 9.0 && worst <= 10.0);
     table.check();
     for i in 0..299_000 {
         assert!(take(&mut table, i).is_some());
@@ -286,7 +286,7 @@ fn random_is_fair_and_samples_lie_together() {
             assert!(sampled.insert(item.key().to_vec()));
         });
         assert_eq!(got, sampled.len());
-        assert!(n < 40 || got == 5 || n == 40);
+        assert!(if n <= 5 { got == n } else { got == 5 || n == 40 }, "{got} of {n}");
         table.sample(chance.next(), 5, true, &mut |item| assert!(item.mark()));
     }
     assert!(Table::<Pair>::new(Seed::fixed()).random(|| 1).is_none());
@@ -294,6 +294,28 @@ fn random_is_fair_and_samples_lie_together() {
     let mut table = filled(size(9000));
     (3..size(9000)).for_each(|i| drop(take(&mut table, i)));
     assert!((0..50).all(|_| table.random(|| chance.next()).is_some()));
+}
+
+#[test]
+fn no_place_in_a_bucket_hides_an_item_from_samples() {
+    let n = size(2000);
+    let table = filled(n);
+    let mut chance = Chance(6);
+    let mut counts = HashMap::<Vec<u8>, u32>::new();
+    let rounds = if cfg!(miri) { 50 } else { n * 20 };
+    for _ in 0..rounds {
+        table.sample(chance.next(), 5, false, &mut |item| {
+            *counts.entry(item.key().to_vec()).or_default() += 1;
+        });
+    }
+    // 100 each on average; those that follow empty slots come up more often.
+    let fair = counts.values().all(|count| (30..=400).contains(count));
+    assert!(
+        cfg!(miri) || (counts.len() == n && fair),
+        "{:?} to {:?}",
+        counts.values().min(),
+        counts.values().max()
+    );
 }
 
 #[test]

@@ -177,8 +177,9 @@ impl<I: Item> Table<I> {
         buckets.find_map(words).map(ItemRef::new)
     }
 
-    /// Visits up to `n` items that lie together, from a random place on: cheap candidates for eviction.
-    /// With `marked`, only marked ones. Looks at no more than `16 * n` buckets; returns how many it visited.
+    /// Visits up to `n` items that lie together, from a random slot on, so that none is favoured by its place in its
+    /// bucket: cheap candidates for eviction. With `marked`, only marked ones. Looks at no more than `16 * n` buckets;
+    /// returns how many it visited.
     pub fn sample(
         &self,
         random: u64,
@@ -187,24 +188,28 @@ impl<I: Item> Table<I> {
         visit: &mut dyn FnMut(ItemRef<'_, I>),
     ) -> usize {
         let (mut cursor, mut seen) = (position(random), 0);
+        let before = (1u32 << ((random & 0xffff) * SLOTS as u64 >> 16)) - 1;
         let mut start = None;
         for _ in 0..n.saturating_mul(16) {
             let Some(stop) = self.stop(cursor) else { break };
-            if start == Some(stop.first) {
-                break;
-            }
+            let around = start == Some(stop.first);
+            let wanted = match start {
+                None => !before,
+                _ if around => before,
+                _ => !0,
+            };
             start = start.or(Some(stop.first));
             // SAFETY: directory entries are alive; `&self` keeps writers away.
             if let Some(bucket) = unsafe { stop.seg.buckets() }.get(stop.home)
                 && (!marked || bucket.any_marked())
             {
-                let words = slots(bucket.occupied()).map(|slot| bucket.word(slot));
+                let words = slots(bucket.occupied() & wanted).map(|slot| bucket.word(slot));
                 for word in words.filter(|word| !marked || word.marked()).take(n - seen) {
                     visit(ItemRef::new(word));
                     seen += 1;
                 }
             }
-            if seen == n {
+            if seen == n || around {
                 break;
             }
             cursor = stop.next;
