@@ -148,7 +148,7 @@ class Server:
         options = ['--port', str(args.port), '--dir', directory, '--appendonly', 'yes', '--appendfsync', policy,
                    '--save', '', '--auto-aof-rewrite-min-size', '256kb', '--io-threads', str(args.io_threads)]
         self.process = subprocess.Popen([args.server, *options], stdout=self.log, stderr=self.log)
-        deadline = time.time() + 120
+        deadline = time.time() + 600  # others may keep the machine busy
         while True:
             try:
                 self.connection = Connection(args.port)

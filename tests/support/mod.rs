@@ -5,6 +5,7 @@
 //! - a tool that is missing (the oracle, redis-cli) fails the test and names the command that installs it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod bench;
 pub mod client;
 pub mod differential;
 pub mod history;
