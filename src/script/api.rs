@@ -6,7 +6,7 @@
 //! Invariants: a host is used by one call at a time; outside a run there is none, and functions
 //! that need one say so; `redis.call` raises exactly when the reply is an error.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::{FromLua, FromLuaMulti, Lua, MultiValue, Result, String as LuaString, Table, Value};
@@ -87,11 +87,16 @@ pub struct Context {
     /// Set while the host executes, so that a panic there can be told from one in the binding.
     pub in_host: Cell<bool>,
     /// Who looks on, if anybody does.
-    pub debugger: OnceCell<Rc<Debugger>>,
+    pub debugger: Option<Rc<Debugger>>,
     scratch: RefCell<Scratch>,
 }
 
 impl Context {
+    /// Of an interpreter that a debugger watches.
+    pub fn watched(debugger: &Rc<Debugger>) -> Self {
+        Context { debugger: Some(Rc::clone(debugger)), ..Self::default() }
+    }
+
     /// Uses the host; an error when no script is running.
     fn with_host<R>(&self, f: impl for<'x> FnOnce(&mut (dyn Host + 'x)) -> R) -> Result<R> {
         let answer = self.host.with(|host| {
@@ -218,11 +223,11 @@ fn call(lua: &Lua, context: &Context, args: CallArgs, raise: bool) -> Result<Val
     };
     let resp3 = context.resp3.get();
     let argv = slices(bytes, &ends);
-    if let Some(debugger) = context.debugger.get() {
+    if let Some(debugger) = &context.debugger {
         debugger.calls(&argv);
     }
     let ran = context.with_host(|host| host.call(&argv, resp3, reply))?;
-    if let Some(debugger) = context.debugger.get() {
+    if let Some(debugger) = &context.debugger {
         debugger.answers(reply, ran);
     }
     let answer = reply_to_lua(lua, reply);
@@ -398,7 +403,7 @@ pub fn open(lua: &Lua, context: &Rc<Context>, version: Version, for_functions: b
     if !for_functions {
         let c = Rc::clone(context);
         let f = lua.create_function(move |_, _: MultiValue| {
-            let debugger = c.debugger.get();
+            let debugger = &c.debugger;
             if let Some(debugger) = debugger {
                 debugger.breakpoint();
             }
@@ -407,7 +412,7 @@ pub fn open(lua: &Lua, context: &Rc<Context>, version: Version, for_functions: b
         redis.raw_set("breakpoint", f)?;
         let c = Rc::clone(context);
         let f = lua.create_function(move |_, values: MultiValue| {
-            if let Some(debugger) = c.debugger.get() {
+            if let Some(debugger) = &c.debugger {
                 debugger.debug(&values);
             }
             Ok(())

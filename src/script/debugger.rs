@@ -15,7 +15,8 @@
 //! `eval` runs in a coroutine of its own, where it is watched, so that it comes to an end; nothing of what is borrowed
 //! here is held while Lua runs; a client that is gone makes the script run on, but not for ever.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use mlua::{Debug, DebugEvent, Function, Lua, MultiValue, Result, Table, Value, Variadic, VmState};
 
@@ -101,7 +102,8 @@ pub struct Debugger {
     hinted: Cell<bool>,
     /// What runs is the debugger's, not the script's.
     evaluating: Cell<bool>,
-    tools: OnceCell<Tools>,
+    /// Of the interpreter that it has got to know.
+    tools: RefCell<Option<Rc<Tools>>>,
 }
 
 impl Debugger {
@@ -121,7 +123,7 @@ impl Debugger {
             max_len: Cell::new(SHOWN),
             hinted: Cell::new(false),
             evaluating: Cell::new(false),
-            tools: OnceCell::new(),
+            tools: RefCell::default(),
         }
     }
 
@@ -129,9 +131,12 @@ impl Debugger {
     pub fn attach(&self, lua: &Lua, debug: &Table, globals: Table) -> Result<()> {
         let chunk = lua.load(include_str!("../../lua/debugger.lua")).set_name(PRELUDE_CHUNK);
         let (find, all) = chunk.call((debug, PRELUDE_CHUNK))?;
-        // Fails when it has been done before, which changes nothing.
-        let _ = self.tools.set(Tools { find, all, globals });
+        *self.tools.borrow_mut() = Some(Rc::new(Tools { find, all, globals }));
         Ok(())
+    }
+
+    fn tools(&self) -> Option<Rc<Tools>> {
+        self.tools.borrow().clone()
     }
 
     /// The script is over: says what is left to say, and that this was all.
@@ -420,7 +425,7 @@ impl Debugger {
     }
 
     fn print(&self, name: &[u8]) -> Result<()> {
-        let Some(tools) = self.tools.get() else { return Ok(()) };
+        let Some(tools) = self.tools() else { return Ok(()) };
         let (found, value): (bool, Value) = self.by_ourselves(|| tools.find.call(text(name)))?;
         if found {
             self.say_value(b"<value> ", &value);
@@ -434,7 +439,7 @@ impl Debugger {
     }
 
     fn print_all(&self) -> Result<()> {
-        let Some(tools) = self.tools.get() else { return Ok(()) };
+        let Some(tools) = self.tools() else { return Ok(()) };
         let (count, names, values): (i64, Table, Table) = self.by_ourselves(|| tools.all.call(()))?;
         let mut any = false;
         for i in 1..=count {
@@ -462,7 +467,7 @@ impl Debugger {
                 return Ok(());
             }
         };
-        let Some(tools) = self.tools.get() else { return Ok(()) };
+        let Some(tools) = self.tools() else { return Ok(()) };
         let ran = self.by_ourselves(|| {
             let pcall: Function = tools.globals.get("pcall")?;
             lua.create_thread(pcall)?.resume::<(bool, Value)>(chunk)
@@ -481,7 +486,7 @@ impl Debugger {
 
     /// Runs a command the way the script would; what happens is told because of `stepping`.
     fn redis(&self, args: &[Vec<u8>]) -> Result<()> {
-        let Some(tools) = self.tools.get() else { return Ok(()) };
+        let Some(tools) = self.tools() else { return Ok(()) };
         let words: Variadic<_> = args.iter().map(|arg| text(arg)).collect();
         self.stepping.set(true);
         // Its errors have been told as well.

@@ -72,7 +72,14 @@ impl Sandbox {
     /// Builds an interpreter that may use up to `limit` bytes (0 for no limit). `register` is what
     /// a loading library finds as `redis.register_function`.
     pub fn new(role: Role, version: Version, limit: usize, register: Option<&MakeFunction>) -> Result<Self> {
-        let sandbox = Self::build(Lua::new_with(libraries(), options())?, role, version, limit, register)?;
+        let sandbox = Self::build(
+            Lua::new_with(libraries(), options())?,
+            Context::default(),
+            role,
+            version,
+            limit,
+            register,
+        )?;
         install_hook(&sandbox.lua, &sandbox.context, TICK_INSTRUCTIONS)?;
         Ok(sandbox)
     }
@@ -80,10 +87,8 @@ impl Sandbox {
     /// Builds an interpreter for one script, which a debugger watches.
     pub fn debugged(version: Version, limit: usize, debugger: &Rc<Debugger>) -> Result<Self> {
         let (lua, debug) = lua_debug::with_debug_library(libraries(), options())?;
-        let sandbox = Self::build(lua, Role::Scripts, version, limit, None)?;
+        let sandbox = Self::build(lua, Context::watched(debugger), Role::Scripts, version, limit, None)?;
         debugger.attach(&sandbox.lua, &debug, sandbox.lua.globals())?;
-        // Fails when there is one already, and this interpreter is new.
-        let _ = sandbox.context.debugger.set(Rc::clone(debugger));
         let debugger = Rc::clone(debugger);
         let triggers = HookTriggers::new().every_line().every_nth_instruction(TICK_INSTRUCTIONS);
         sandbox.lua.set_global_hook(triggers, move |lua, at| debugger.hook(lua, at))?;
@@ -92,12 +97,13 @@ impl Sandbox {
 
     fn build(
         lua: Lua,
+        context: Context,
         role: Role,
         version: Version,
         limit: usize,
         register: Option<&MakeFunction>,
     ) -> Result<Self> {
-        let context = Rc::new(Context::default());
+        let context = Rc::new(context);
         let tables = weak_keys(&lua)?;
         let host = host_table(&lua, &tables, &context)?;
         let redis = api::open(&lua, &context, version, role == Role::Functions)?;
