@@ -28,6 +28,8 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::dispatch::block;
 use crate::dispatch::boot;
 use crate::dispatch::core::Core;
+use crate::dispatch::crash::{self, Watchdog};
+use crate::dispatch::ending::{self, Ending};
 use crate::dispatch::follow;
 use crate::dispatch::reaper::{self, Reaper};
 use crate::dispatch::script::Scripts;
@@ -142,6 +144,7 @@ impl Server {
             scripts: Scripts::new(threads + 3),
             upkeep: Upkeep::default(),
             reaper: Reaper::default(),
+            ending: Ending::default(),
             outside: reach,
         };
         core.log.new_history(follow::history_id()?, false);
@@ -177,6 +180,24 @@ impl Server {
         let spread = Spread::new(senders);
         let (open, gate) = tokio::sync::watch::channel(false);
         self.ports.open(&self.core, &spread, &gate)?;
+        let core = self.core.clone();
+        spawn("ending", move || ending::run(&core))?;
+        let mut end = std::pin::pin!(self.wait_for_the_end());
+        tokio::select! {
+            ended = &mut end => ended?,
+            started = self.begin(&open) => {
+                started?;
+                end.await?;
+            }
+        }
+        daemon::tell_supervisor(&self.core.config.load(), "STOPPING=1");
+        self.ports.close();
+        tracing::info!("Peregrine is now ready to exit, bye bye...");
+        Ok(())
+    }
+
+    /// Reads the data and lets clients in.
+    async fn begin(&self, open: &tokio::sync::watch::Sender<bool>) -> io::Result<()> {
         // Clients of a small data set never hear of its loading; those of a large one are told to wait.
         let mut load = std::pin::pin!(self.load());
         if let Ok(loaded) = tokio::time::timeout(LOAD_UNSEEN, &mut load).await {
@@ -188,9 +209,6 @@ impl Server {
         }
         tracing::info!("Ready to accept connections tcp");
         daemon::tell_supervisor(&self.core.config.load(), "READY=1\nSTATUS=Ready to accept connections");
-        self.wait_for_the_end().await?;
-        self.ports.close();
-        tracing::info!("Peregrine is now ready to exit, bye bye...");
         Ok(())
     }
 
@@ -213,8 +231,10 @@ impl Server {
         spawn("link", move || follow::run(&core, rng))?;
         let core = self.core.clone();
         spawn("persist-cron", move || {
+            let mut watchdog = Watchdog::new(&core);
             loop {
                 std::thread::sleep(Duration::from_millis(100));
+                watchdog.look(&core);
                 persist::cron::tick(core.world());
                 replication::cron::tick(core.site());
                 block::answer_acks(&core);
@@ -226,29 +246,26 @@ impl Server {
     async fn wait_for_the_end(&self) -> io::Result<()> {
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
+        let mut alarm = signal(SignalKind::alarm())?;
+        let mut abort = signal(SignalKind::from_raw(libc::SIGABRT))?;
         loop {
-            let config = self.core.config.load();
-            let how = tokio::select! {
-                () = self.core.persist.ended.notified() => return Ok(()),
+            let config = || self.core.config.load();
+            tokio::select! {
+                () = self.core.ending.done.notified() => return Ok(()),
                 _ = term.recv() => {
                     tracing::warn!("Received SIGTERM scheduling shutdown...");
-                    config.shutdown_on_sigterm
+                    self.core.ending.ask(config().shutdown_on_sigterm, None);
                 }
                 _ = int.recv() => {
-                    persist::shutdown::insist(self.core.world());
+                    if self.core.ending.is_under_way() {
+                        persist::shutdown::insist(self.core.world());
+                    }
                     tracing::warn!("Received SIGINT scheduling shutdown...");
-                    config.shutdown_on_sigint
+                    self.core.ending.ask(config().shutdown_on_sigint, None);
                 }
-            };
-            let core = self.core.clone();
-            spawn("shutdown", move || {
-                let world = core.world();
-                if persist::shutdown::is_wanted(world)
-                    && persist::shutdown::prepare(world, how, core.is_loading()).is_ok()
-                {
-                    core.persist.ended.notify_one();
-                }
-            })?;
+                _ = alarm.recv() => crash::tell_threads(&self.core, "Received SIGALRM"),
+                _ = abort.recv() => crash::killed(&self.core, libc::SIGABRT),
+            }
         }
     }
 }

@@ -74,6 +74,24 @@ fn every_client_is_answered_and_may_stop_the_script() {
 }
 
 #[test]
+fn while_the_append_only_file_is_read_again_everybody_is_told() {
+    let _turn = TURN.lock();
+    let server = Server::peregrine(&["--appendonly", "yes", "--enable-debug-command", "yes"]);
+    let mut client = server.connect();
+    (0..10).for_each(|i| _ = client.cmd(&format!("SET k{i} v")));
+    client.cmd("CONFIG SET key-load-delay 100000");
+    client.send(&["DEBUG", "LOADAOF"]).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    // On every thread but the one that reads.
+    let mut others: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    others.iter_mut().for_each(|other| other.send(&["GET", "k0"]).unwrap());
+    let replies: Vec<String> = others.iter_mut().map(answer).collect();
+    assert!(replies.iter().any(|reply| reply.contains("LOADING")), "{replies:?}");
+    assert!(answer(&mut client).contains("OK"));
+    assert_eq!(client.cmd("DBSIZE").text(), "10");
+}
+
+#[test]
 fn commands_that_came_before_the_server_was_busy_are_answered_too() {
     each(|server| {
         let mut clients: Vec<Client> = (0..8).map(|_| server.connect()).collect();

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+use support::client::Client;
 use support::resp::Value;
 use support::rng::Rng;
 use support::server::Server;
@@ -297,6 +299,70 @@ fn a_replica_takes_no_writes_and_hides_what_has_expired() {
     client.cmd("GET k");
     replica.connect().cmd("CONFIG SET replica-serve-stale-data no");
     assert!(text(&client.cmd("EXEC")).contains("MASTERDOWN"));
+}
+
+fn signal(server: &Server, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// What a client reads by then.
+fn reply(client: &mut Client, ms: u64) -> Option<Value> {
+    client.read_within(Duration::from_millis(ms)).unwrap().map(|reply| reply.value)
+}
+
+#[test]
+fn a_server_that_ends_waits_for_its_replicas() {
+    let (mut primary, replica) = (peregrine(), peregrine());
+    follow(&replica, &primary);
+    wait_until("the link is up", || is_up(&replica));
+    let mut client = primary.connect();
+    client.cmd("SET k 1");
+    assert_same(&primary, &replica);
+    // Only clients are counted: this one, and the one that asks.
+    assert_eq!(info(&primary, "connected_clients"), "2");
+    signal(&replica, Signal::STOP);
+    client.cmd("INCR k");
+    let mut leavers = [primary.connect(), primary.connect()];
+    leavers.iter_mut().for_each(|leaver| leaver.send(&["SHUTDOWN"]).unwrap());
+    wait_until("both wait", || info(&primary, "blocked_clients") == "2");
+    assert!(info(&primary, "shutdown_in_milliseconds").parse::<u64>().unwrap() <= 10_000);
+    // Meanwhile nobody writes, and that is no pause of CLIENT PAUSE.
+    client.cmd("CLIENT UNPAUSE");
+    let mut writer = primary.connect();
+    writer.send(&["INCR", "k"]).unwrap();
+    assert_eq!(reply(&mut writer, 300), None);
+    assert_eq!(text(&client.cmd("GET k")), "2");
+    assert_eq!(text(&client.cmd("SHUTDOWN ABORT")), "OK");
+    for leaver in &mut leavers {
+        assert!(text(&reply(leaver, 5000).unwrap()).contains("Errors trying to SHUTDOWN"));
+    }
+    assert_eq!(reply(&mut writer, 5000), Some(Value::Int(3)));
+    assert!(text(&client.cmd("SHUTDOWN ABORT")).contains("No shutdown in progress"));
+    // A signal does the same, and goes through once the replica has everything.
+    signal(&primary, Signal::TERM);
+    wait_until("the replica is waited for", || !info(&primary, "shutdown_in_milliseconds").is_empty());
+    signal(&replica, Signal::CONT);
+    wait_until("the primary has ended", || !primary.is_running());
+    assert!(primary.log().contains("1 of 1 replicas are in sync"), "{}", primary.log());
+    assert_eq!(text(&replica.connect().cmd("GET k")), "3");
+}
+
+#[test]
+fn a_server_that_ends_waits_no_longer_than_it_may() {
+    for (command, log) in [("SHUTDOWN", "0 of 1 replicas are in sync"), ("SHUTDOWN NOW", "User requested")] {
+        let (mut primary, replica) = (peregrine(), peregrine());
+        follow(&replica, &primary);
+        wait_until("the link is up", || is_up(&replica));
+        signal(&replica, Signal::STOP);
+        let mut client = primary.connect();
+        client.cmd("SET k 1");
+        let timeout = if command == "SHUTDOWN" { 1 } else { 3600 };
+        client.cmd(&format!("CONFIG SET shutdown-timeout {timeout}"));
+        client.send(&command.split(' ').collect::<Vec<_>>()).unwrap();
+        wait_until("the primary has ended", || !primary.is_running());
+        assert!(primary.log().contains(log), "{}", primary.log());
+    }
 }
 
 /// A primary that sends a snapshot with a wrong byte.

@@ -11,7 +11,7 @@ use crate::client::mailbox::Mailbox;
 use crate::client::memory::Held;
 use crate::client::message::Message;
 use crate::client::monitor::Monitors;
-use crate::client::pause::Pause;
+use crate::client::pause::{Holder, Pause};
 use crate::client::tracking::Tracking;
 
 /// Texts that a client set or that rarely change.
@@ -239,7 +239,7 @@ pub struct Registry {
     pub postponed: AtomicUsize,
     /// Clients that are MONITORs.
     pub monitors: Monitors,
-    /// CLIENT PAUSE.
+    /// What commands wait for the end of.
     pub pause: Pause,
     /// Memory of clients.
     pub held: Held,
@@ -306,6 +306,16 @@ impl Registry {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// Ends a holder's pause: commands that it held back are run.
+    pub fn resume(&self, holder: Holder) {
+        self.pause.end(holder);
+        if self.postponed.load(Ordering::Acquire) > 0 {
+            for client in self.all() {
+                self.mailboxes[client.thread].post(Message::Look { to: client.id });
+            }
+        }
     }
 
     /// Leaves a message for a client, if it is still there.

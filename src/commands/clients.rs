@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::client::message::Message;
-use crate::client::pause::Paused;
+use crate::client::pause::{Holder, Paused};
 use crate::client::registry::{BLOCKED, ClientType, NO_EVICT, NO_TOUCH};
 use crate::client::session::ReplyMode;
 use crate::client::{Client, registry};
@@ -287,18 +287,13 @@ fn client_pause(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> 
         return Err(error::TIMEOUT_RANGE);
     }
     let now = ctx.worker.mono_ms;
-    ctx.core.clients.pause.begin(what, now, now.saturating_add(time));
+    ctx.core.clients.pause.begin(Holder::Client, what, now, now.saturating_add(time));
     out.ok();
     Ok(())
 }
 
 fn client_unpause(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    ctx.core.clients.pause.end();
-    if ctx.core.clients.postponed.load(Ordering::Acquire) > 0 {
-        for client in ctx.core.clients.all() {
-            ctx.post(Message::Look { to: client.id });
-        }
-    }
+    ctx.core.clients.resume(Holder::Client);
     out.ok();
     Ok(())
 }

@@ -268,7 +268,8 @@ fn reload(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
 
 /// LOADAOF: empties and loads the append-only file.
 fn loadaof(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
-    crate::dispatch::boot::reload_append_only(ctx)
+    ctx.core
+        .while_loading(|| crate::dispatch::boot::reload_append_only(ctx))
         .map_err(|_| Error::new("ERR Error trying to load the AOF files, check server logs."))?;
     ctx.everything_is_stale();
     tracing::warn!("Append Only File loaded by DEBUG LOADAOF");

@@ -54,28 +54,20 @@ fn log(_: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     Ok(())
 }
 
-fn assert(ctx: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
-    crash::end(
-        ctx.core,
-        "=== ASSERTION FAILED === DEBUG ASSERT",
-        &crash::command(ctx, &[b"DEBUG", b"ASSERT"]),
-    )
+fn assert(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+    crash::end(ctx.core, "=== ASSERTION FAILED === DEBUG ASSERT", &crash::command(ctx, args.argv()))
 }
 
-fn panic(ctx: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
-    crash::end(
-        ctx.core,
-        "DEBUG PANIC: a panic that was asked for",
-        &crash::command(ctx, &[b"DEBUG", b"PANIC"]),
-    )
+fn panic(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+    crash::end(ctx.core, "DEBUG PANIC: a panic that was asked for", &crash::command(ctx, args.argv()))
 }
 
-fn oom(ctx: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
-    crash::end(ctx.core, "Out of memory: asked for by DEBUG OOM", &crash::command(ctx, &[b"DEBUG", b"OOM"]))
+fn oom(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+    crash::end(ctx.core, "Out of memory: asked for by DEBUG OOM", &crash::command(ctx, args.argv()))
 }
 
-fn segfault(ctx: &mut Ctx<'_>, _: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
-    let command = crash::command(ctx, &[b"DEBUG", b"SEGFAULT"]);
+fn segfault(ctx: &mut Ctx<'_>, args: &mut Args<'_>, _: &mut Reply<'_>) -> Result {
+    let command = crash::command(ctx, args.argv());
     crash::report(ctx.core, "Peregrine crashed by signal: 11, asked for by DEBUG SEGFAULT", &command);
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::SEGV);
     ctx.core.crash()

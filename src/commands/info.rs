@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use crate::client::Client;
-use crate::client::registry::KILLED;
+use crate::client::registry::{ClientType, KILLED};
 use crate::commands::prelude::*;
 use crate::commands::{info_keyspace, info_memory, info_stats};
 use crate::config::REDIS_VERSION;
@@ -138,6 +138,9 @@ fn server(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         "config_file": file,
         "io_threads_active": u8::from(core.clients.threads() > 1),
     )?;
+    if let Some(left) = core.ending.left_ms(core.clock.monotonic_us() / 1000) {
+        writeln!(text, "shutdown_in_milliseconds:{left}\r")?;
+    }
     listeners(config, text)
 }
 
@@ -178,7 +181,7 @@ fn clients(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
         });
     }
     lines!(text,
-        "connected_clients": all.len(),
+        "connected_clients": all.iter().filter(|c| c.kind() != ClientType::Replica).count(),
         "cluster_connections": 0,
         "maxclients": ctx.config().maxclients,
         "client_recent_max_input_buffer": input,

@@ -1,15 +1,15 @@
 //! How do clients have data saved, take single values out and put them in, and end the server?
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::commands::prelude::*;
 use crate::config::values::OnSignal;
+use crate::dispatch::ending;
 use crate::keyspace::evict::lfu;
 use crate::persist::aof::rewrite;
 use crate::persist::rdb::decode::{self, Making};
 use crate::persist::rdb::encode::Encoder;
-use crate::persist::{Child, load, rdb, save as saving, shutdown as ending};
+use crate::persist::{Child, load, rdb, save as saving};
 
 /// What RESTORE and RESTORE-ASKING take.
 const RESTORE_SYNTAX: &str = "key:key@0 ttl:int serialized-value:str [REPLACE^3.0.0] [ABSTTL^5.0.0] \
@@ -47,7 +47,6 @@ pub const COMMANDS: &[Command] = &[
     Command::new("shutdown", shutdown)
         .arity(-1)
         .flags(ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY)
-        .lock(Lock::Walk)
         .doc(
             "server",
             "1.0.0",
@@ -164,6 +163,7 @@ fn lastsave(ctx: &mut Ctx<'_>, _: &mut Args<'_>, out: &mut Reply<'_>) -> Result 
     Ok(())
 }
 
+/// The client reads the end of its connection instead of a reply, unless the server goes on after all.
 fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {
     let mut how = OnSignal::default();
     let mut abort = false;
@@ -185,7 +185,7 @@ fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
     if (abort && how != OnSignal::default()) || (how.save && how.nosave) {
         return Err(error::SYNTAX);
     }
-    if abort && ending::abort(ctx.core.world()) {
+    if abort && ending::abort(ctx.core) {
         out.ok();
         return Ok(());
     }
@@ -196,16 +196,8 @@ fn shutdown(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Resu
     if let (false, Some(busy)) = (how.nosave, ctx.core.scripts.board.refusal()) {
         return Err(busy);
     }
-    match ending::prepare(ctx.core.world(), how, ctx.core.is_loading()) {
-        Err(_) => Err(Error::new("ERR Errors trying to SHUTDOWN. Check logs.")),
-        Ok(()) => {
-            ctx.core.persist.ended.notify_one();
-            // The client reads the end of its connection instead of a reply.
-            loop {
-                std::thread::sleep(Duration::from_secs(1));
-            }
-        }
-    }
+    ctx.wait_until_ended(how);
+    Ok(())
 }
 
 fn dump(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result {

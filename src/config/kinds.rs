@@ -284,7 +284,7 @@ impl Field for Limit {
     }
 }
 
-/// A text: a path, an address, a name. Never holds control characters.
+/// A text: a path, an address, a name. Holds no control characters, but where the rule lets it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(Arc<str>);
 
@@ -315,31 +315,43 @@ pub type Check = fn(&str) -> Result<(), &'static str>;
 pub struct Words {
     /// An empty text means that the setting is absent, and CONFIG REWRITE leaves it out.
     optional: bool,
+    /// Control characters are let through.
+    raw: bool,
     check: Check,
 }
 
 /// A text that may be absent.
 #[must_use]
 pub const fn optional() -> Words {
-    Words { optional: true, check: |_| Ok(()) }
+    Words { optional: true, raw: false, check: |_| Ok(()) }
 }
 
 /// A text that may be absent and is checked.
 #[must_use]
 pub const fn optional_if(check: Check) -> Words {
-    Words { optional: true, check }
+    Words { optional: true, raw: false, check }
 }
 
 /// A text that has a value always, though it may be empty.
 #[must_use]
 pub const fn any() -> Words {
-    Words { optional: false, check: |_| Ok(()) }
+    Words { optional: false, raw: false, check: |_| Ok(()) }
 }
 
 /// A text that has a value always and is checked.
 #[must_use]
 pub const fn only_if(check: Check) -> Words {
-    Words { optional: false, check }
+    Words { optional: false, raw: false, check }
+}
+
+/// A text that has a value always, is checked, and may hold control characters: for what no client can set.
+#[must_use]
+pub const fn raw_if(check: Check) -> Words {
+    Words { optional: false, raw: true, check }
+}
+
+fn utf8(word: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(word).map_err(|_| "argument must be UTF-8 text".into())
 }
 
 /// A word as a text without control characters, which could forge a line of the file at CONFIG REWRITE.
@@ -347,7 +359,7 @@ pub const fn only_if(check: Check) -> Words {
 /// # Errors
 /// What is wrong with it.
 pub fn clean(word: &[u8]) -> Result<&str, String> {
-    let text = std::str::from_utf8(word).map_err(|_| "argument must be UTF-8 text")?;
+    let text = utf8(word)?;
     if text.contains(char::is_control) {
         return Err("argument must not contain control characters".into());
     }
@@ -358,7 +370,7 @@ impl Field for Text {
     type Rule = Words;
 
     fn parse(&self, words: &[&[u8]], _: How, rule: &Words) -> Result<Self, String> {
-        let word = clean(one(words)?)?;
+        let word = if rule.raw { utf8(one(words)?)? } else { clean(one(words)?)? };
         (rule.check)(word)?;
         Ok(Self(word.into()))
     }

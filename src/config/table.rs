@@ -13,7 +13,7 @@ use crate::config::checks;
 use crate::config::choices::*;
 use crate::config::kinds::{
     Field, How, Limit, Line, Secret, Text, any, choice, int, limit, memory, octal, only_if, optional,
-    optional_if, secret, text, uint, umemory, yes_no,
+    optional_if, raw_if, secret, text, uint, umemory, yes_no,
 };
 use crate::config::values::{
     Addresses, Dir, Events, IoThreads, OnSignal, OomScores, OutputLimits, Percentiles, Primary, SavePoints,
@@ -256,7 +256,7 @@ settings! {
         /// The locale of SORT ALPHA; empty is the one of the environment.
         locale_collate: Text = text(""), only_if(checks::locale), "locale-collate", LIVE | KEPT;
         /// Stop and log where the server hangs, after so many milliseconds; 0 is never.
-        watchdog_period: u32 = 0, int(0, I32), "watchdog-period", LIVE | HIDDEN | KEPT;
+        watchdog_period: u32 = 0, int(0, I32), "watchdog-period", LIVE | HIDDEN;
         /// What SIGINT does: `default`, or words of `save nosave now force`.
         shutdown_on_sigint: OnSignal = OnSignal::default(), own(), "shutdown-on-sigint", LIVE;
         /// What SIGTERM does.
@@ -420,7 +420,7 @@ settings! {
         /// Log every write to a file that is replayed at the start.
         appendonly: bool = false, yes_no(), "appendonly", LIVE;
         /// What the files' names begin with.
-        appendfilename: Text = text("appendonly.aof"), only_if(checks::appendfilename),
+        appendfilename: Text = text("appendonly.aof"), raw_if(checks::appendfilename),
             "appendfilename", FIXED;
         /// The directory of the files, in `dir`.
         appenddirname: Text = text("appendonlydir"), only_if(checks::appenddirname), "appenddirname", FIXED;

@@ -47,6 +47,7 @@ pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
             Until::Ready => {}
             Until::Freed => ctx.core.reaper.tell(blocked.waiter.clone()),
             Until::Acknowledged(goal) => ask_replicas(ctx.core, blocked.waiter.clone(), goal),
+            Until::Ended(how) => ctx.core.ending.ask(how, Some(blocked.waiter.clone())),
         }
         outcome.blocked = Some(blocked);
     }

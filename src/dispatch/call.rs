@@ -376,6 +376,7 @@ fn guarded(ctx: &mut Ctx<'_>, argv: &[&[u8]], out: &mut Reply<'_>, start: usize)
     let run = std::panic::AssertUnwindSafe(|| ctx.call(argv, out));
     if let Err(panic) = std::panic::catch_unwind(run) {
         let why = panic_text(&panic);
+        ctx.stats.running.go_back(0);
         let name = &ctx.entry.name;
         if ctx.fx.dirty > 0 || ctx.written {
             tracing::error!("BUG: {name} panicked after it had changed data: {why}. The server stops.");
@@ -405,7 +406,9 @@ impl<'a> Ctx<'a> {
         self.fx.instead = None;
         let mut args = Args::new_at(argv, entry.head);
         observe::before(self, argv);
+        let outer = self.stats.running.begin(entry.id, began);
         let result = (entry.row.run)(self, &mut args, out);
+        self.stats.running.go_back(outer);
         // The end of one command is the beginning of the next: one look at the clock for each.
         self.worker.stamp_us = self.core.clock.monotonic_us();
         let took_us = self.worker.stamp_us.saturating_sub(began);

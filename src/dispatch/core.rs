@@ -12,6 +12,7 @@ use crate::config::live::Live;
 use crate::config::table::Setting;
 use crate::config::values::reason;
 use crate::config::{Config, SetError};
+use crate::dispatch::ending::Ending;
 use crate::dispatch::reaper::Reaper;
 use crate::dispatch::script::Scripts;
 use crate::dispatch::table::Table;
@@ -90,6 +91,8 @@ pub struct Core {
     pub upkeep: Upkeep,
     /// Frees big values off the data path.
     pub reaper: Reaper,
+    /// How far the server's end has come.
+    pub ending: Ending,
     /// What settings reach beyond the data.
     pub outside: Arc<dyn Outside>,
 }
@@ -115,6 +118,14 @@ impl Core {
     /// True while data is being loaded.
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::Relaxed)
+    }
+
+    /// Loads data; meanwhile clients are told that the server does.
+    pub fn while_loading<T>(&self, load: impl FnOnce() -> T) -> T {
+        self.loading.store(true, Ordering::Release);
+        let loaded = load();
+        self.loading.store(false, Ordering::Release);
+        loaded
     }
 
     /// True when memory is over `maxmemory` and nothing can be evicted.

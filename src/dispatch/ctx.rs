@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::client::Session;
 use crate::client::message::Message;
 use crate::config::Config;
+use crate::config::values::OnSignal;
 use crate::dispatch::core::Core;
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
@@ -92,6 +93,23 @@ pub enum Until {
     Freed,
     /// Enough replicas have acknowledged.
     Acknowledged(Goal),
+    /// The server has ended; the command asks for that.
+    Ended(OnSignal),
+}
+
+impl Wait {
+    /// A wait at no key.
+    fn keyless(until: Until, on_timeout: OnTimeout) -> Self {
+        Wait {
+            keys: Vec::new(),
+            touches: Vec::new(),
+            wish: Wish { kind: Kind::String, or_gone: false },
+            deadline: None,
+            on_timeout,
+            argv: Vec::new(),
+            until,
+        }
+    }
 }
 
 /// A client that is waiting, as its connection keeps it.
@@ -342,15 +360,12 @@ impl<'a> Ctx<'a> {
             out.ok();
             return;
         }
-        self.wait = Some(Wait {
-            keys: Vec::new(),
-            touches: Vec::new(),
-            wish: Wish { kind: Kind::String, or_gone: false },
-            deadline: None,
-            on_timeout: OnTimeout::Null,
-            argv: Vec::new(),
-            until: Until::Freed,
-        });
+        self.wait = Some(Wait::keyless(Until::Freed, OnTimeout::Null));
+    }
+
+    /// Asks for the server's end, and leaves the client waiting for it.
+    pub fn wait_until_ended(&mut self, how: OnSignal) {
+        self.wait = Some(Wait::keyless(Until::Ended(how), OnTimeout::Null));
     }
 
     /// Leaves the client waiting until a goal is met, or answers with what has been reached where nobody may wait.
@@ -360,15 +375,8 @@ impl<'a> Ctx<'a> {
             on_timeout.write(self.core, out);
             return;
         }
-        self.wait = Some(Wait {
-            keys: Vec::new(),
-            touches: Vec::new(),
-            wish: Wish { kind: Kind::String, or_gone: false },
-            deadline: (timeout_ms > 0).then(|| self.worker.mono_ms.saturating_add(timeout_ms)),
-            on_timeout,
-            argv: Vec::new(),
-            until: Until::Acknowledged(goal),
-        });
+        let deadline = (timeout_ms > 0).then(|| self.worker.mono_ms.saturating_add(timeout_ms));
+        self.wait = Some(Wait { deadline, ..Wait::keyless(Until::Acknowledged(goal), on_timeout) });
     }
 
     /// Replicas get this command, and the append-only file does not (PUBLISH).

@@ -154,9 +154,8 @@ impl Follow for Follower<'_> {
             // It cannot fail: it only stops.
             let _ = rewrite::turn(world, false);
         }
-        self.core.loading.store(true, Ordering::Release);
-        let result = self.replace(path, Mark { id, offset, db }, epoch);
-        self.core.loading.store(false, Ordering::Release);
+        let core = self.core;
+        let result = core.while_loading(|| self.replace(path, Mark { id, offset, db }, epoch));
         world.persist.release();
         if appends && let Err(error) = rewrite::turn(world, true) {
             tracing::error!("The append-only file cannot be turned on again: {error}");

@@ -17,6 +17,7 @@ pub mod core;
 pub mod crash;
 pub mod ctx;
 pub mod debug;
+pub mod ending;
 pub mod evict;
 pub mod follow;
 pub mod gate;

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::aof::scan::{self, End, Found};
 use crate::persist::disk::Disk;
-use crate::persist::rdb::Bad;
 use crate::persist::rdb::decode::Making;
 use crate::persist::rdb::file::{self, Receiver, Record};
 use crate::persist::rdb::source::Source;
+use crate::persist::rdb::{self, Bad};
 use crate::util::hash::Seed;
 use crate::value::Limits;
 
@@ -148,7 +148,7 @@ impl Console<'_> {
         let is_manifest = name.ends_with(".manifest") || text.starts_with(b"file ");
         if !is_manifest {
             writeln!(self.out, "Start checking Old-Style AOF")?;
-            return self.part(check, &check.path.clone(), true, now_ms);
+            return self.part(check, &check.path.clone(), "AOF", true, now_ms);
         }
         writeln!(self.out, "Start checking Multi Part AOF")?;
         let manifest = Manifest::parse(&text).map_err(|misfit| {
@@ -160,15 +160,16 @@ impl Console<'_> {
         if let Some(base) = &manifest.base {
             let path = dir.join(&base.name);
             let rdb = self.begins_as_rdb(&path)?;
-            let kind = if rdb { "RDB" } else { "AOF" };
+            let kind = if rdb { "RDB" } else { "RESP" };
             writeln!(self.out, "Start to check BASE AOF ({kind} format).")?;
-            self.part(check, &path, parts == 1, now_ms)?;
+            self.part(check, &path, "BASE AOF", parts == 1, now_ms)?;
         }
         if !manifest.increments.is_empty() {
             writeln!(self.out, "Start to check INCR files.")?;
         }
         for (i, part) in manifest.increments.iter().enumerate() {
-            self.part(check, &dir.join(&part.name), i + 1 == manifest.increments.len(), now_ms)?;
+            let last = i + 1 == manifest.increments.len();
+            self.part(check, &dir.join(&part.name), "INCR AOF", last, now_ms)?;
         }
         writeln!(self.out, "All AOF files and manifest are valid")?;
         Ok(())
@@ -176,12 +177,34 @@ impl Console<'_> {
 
     fn begins_as_rdb(&mut self, path: &Path) -> Result<bool, Failed> {
         let mut head = Vec::new();
-        self.open(path)?.take(5).read_to_end(&mut head)?;
-        Ok(head == b"REDIS")
+        self.open(path)?.take(6).read_to_end(&mut head)?;
+        Ok(rdb::is_snapshot(&head))
     }
 
-    /// Checks one file; only the last one may be cut.
-    fn part(&mut self, check: &AofCheck, path: &Path, last: bool, now_ms: u64) -> Result<(), Failed> {
+    /// The number of the line that an offset of a file is in, counted from 1.
+    fn line_at(&mut self, path: &Path, offset: u64) -> Result<usize, Failed> {
+        let mut before = io::BufReader::new(self.open(path)?.take(offset));
+        let mut line = 1;
+        loop {
+            let bytes = before.fill_buf()?;
+            let read = bytes.len();
+            if read == 0 {
+                return Ok(line);
+            }
+            line += memchr::memchr_iter(b'\n', bytes).count();
+            before.consume(read);
+        }
+    }
+
+    /// Checks one file, `what` says which of them; only the last one may be cut.
+    fn part(
+        &mut self,
+        check: &AofCheck,
+        path: &Path,
+        what: &str,
+        last: bool,
+        now_ms: u64,
+    ) -> Result<(), Failed> {
         let mut input = self.open(path)?;
         let mut source = Source::new(&mut input);
         if self.begins_as_rdb(path)? {
@@ -198,11 +221,16 @@ impl Console<'_> {
             return self.cut_to_time(path, at, begin, last);
         }
         let (good, diff) = (found.good, size - found.good);
-        writeln!(self.out, "AOF analyzed: filename={name}, size={size}, ok_up_to={good}, diff={diff}")?;
         if diff == 0 {
-            writeln!(self.out, "AOF {name} is valid")?;
+            writeln!(self.out, "AOF analyzed: filename={name}, size={size}, ok_up_to={good}, diff=0")?;
+            writeln!(self.out, "{what} {name} is valid")?;
             return Ok(());
         }
+        let line = self.line_at(path, good)?;
+        writeln!(
+            self.out,
+            "AOF analyzed: filename={name}, size={size}, ok_up_to={good}, ok_up_to_line={line}, diff={diff}"
+        )?;
         self.explain(path, &found)?;
         if !check.fix {
             writeln!(self.out, "AOF {name} is not valid. Use the --fix option to try fixing it.")?;
@@ -287,6 +315,7 @@ mod tests {
         std::fs::write(&path, [&good[..], b"*2\r\n$3\r\n"].concat()).unwrap();
         let (ok, text) = run(&[name], "");
         assert!(!ok && text.contains("is not valid") && text.contains("Old-Style"), "{text}");
+        assert!(text.contains("ok_up_to=27, ok_up_to_line=8, diff=8"), "{text}");
         assert!(!run(&["--fix", name], "n\n").0);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), good.len() as u64 + 8);
         assert!(run(&["--fix", name], "y\n").1.contains("Successfully truncated AOF"));
@@ -325,6 +354,9 @@ mod tests {
         std::fs::write(at("a.1.incr.aof"), &set).unwrap();
         let (ok, out) = run(&[name.to_str().unwrap()], "");
         assert!(ok && out.contains("All AOF files and manifest are valid"), "{out}");
+        for part in ["(RESP format)", "BASE AOF", "INCR AOF"] {
+            assert!(out.contains(part), "{out}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::keyspace::{Locked, Slot};
 use crate::log::{Id, Mark};
 use crate::persist::World;
+use crate::persist::check::Console;
 use crate::persist::rdb::Bad;
 use crate::persist::rdb::decode::{Decoded, Making};
 use crate::persist::rdb::encode::Usage;
@@ -109,7 +110,7 @@ struct Loader<'w, 'l, 'k> {
 impl Receiver for Loader<'_, '_, '_> {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         self.place.hear(name, value);
-        if name == b"redis-ver" {
+        if matches!(name, b"redis-ver" | b"valkey-ver") {
             tracing::info!("Loading RDB produced by version {}", String::from_utf8_lossy(value));
         }
     }
@@ -292,10 +293,22 @@ pub fn snapshot_file(
                 source.offset(),
                 path.display()
             );
+            diagnose(world, path);
             tracing::error!("Terminating server after rdb file reading failure.");
             hint(world, path);
             Err(bad)
         }
+    }
+}
+
+/// Tells in the log what the checker of snapshots has to say: how far it comes, and behind which key.
+fn diagnose(world: World<'_>, path: &Path) {
+    let mut findings = Vec::new();
+    let mut console = Console { disk: &*world.persist.disk, input: &mut io::empty(), out: &mut findings };
+    // That it finds something is known.
+    let _ = console.rdb(path, world.clock.now_us() / 1000);
+    for line in String::from_utf8_lossy(&findings).lines() {
+        tracing::error!("{line}");
     }
 }
 

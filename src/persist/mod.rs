@@ -178,10 +178,6 @@ pub struct Persist {
     libraries: Mutex<Sources>,
     jobs: Sender<Job>,
     receiver: Mutex<Option<Receiver<Job>>>,
-    /// SHUTDOWN or a signal has done its work: the process may end.
-    pub ended: tokio::sync::Notify,
-    /// A signal has asked for the end, which has not begun.
-    pub end_pending: AtomicBool,
     /// Somebody is shutting the server down.
     pub ending: AtomicBool,
 }
@@ -221,8 +217,6 @@ impl Persist {
             libraries: Mutex::new(Arc::new(Vec::<Arc<[u8]>>::new)),
             jobs,
             receiver: Mutex::new(Some(receiver)),
-            ended: tokio::sync::Notify::new(),
-            end_pending: false.into(),
             ending: false.into(),
         }
     }

@@ -22,7 +22,8 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), Can
     if persist.ending.swap(true, Ordering::AcqRel) {
         return Err(CannotEnd);
     }
-    tracing::info!("User requested shutdown...");
+    // While the data is read, whoever reads it holds the locks, and there is nothing to wait for.
+    let how = OnSignal { nosave: how.nosave || loading, ..how };
     let save = !loading && (how.save || (!world.config.load().save.0.is_empty() && !how.nosave));
     if persist.aof.state() == aof::State::Waiting && !how.force && !loading {
         tracing::warn!("Writing initial AOF, can't exit.");
@@ -43,7 +44,6 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), Can
             tracing::warn!("Error saving DB on disk: {error}");
             if !how.force {
                 tracing::warn!("Error trying to save the DB, can't exit.");
-                tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
                 persist.ending.store(false, Ordering::Release);
                 return Err(CannotEnd);
             }
@@ -54,33 +54,11 @@ pub fn prepare(world: World<'_>, how: OnSignal, loading: bool) -> Result<(), Can
     Ok(())
 }
 
-/// After a signal: waits for the server's regular work, at which the end begins, and which DEBUG PAUSE-CRON holds up.
-/// False when SHUTDOWN ABORT came meanwhile.
-pub fn is_wanted(world: World<'_>) -> bool {
-    let (pending, paused) = (&world.persist.end_pending, &world.persist.knobs.cron_paused);
-    pending.store(true, Ordering::Release);
-    while paused.load(Ordering::Acquire) && pending.load(Ordering::Acquire) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    pending.swap(false, Ordering::AcqRel)
-}
-
-/// SHUTDOWN ABORT: calls off an end that has not begun. False when there is none.
-pub fn abort(world: World<'_>) -> bool {
-    let was = world.persist.end_pending.swap(false, Ordering::AcqRel);
-    if was {
-        tracing::warn!("Shutdown manually aborted.");
-    }
-    was
-}
-
 /// A second SIGINT, while the server is ending already, ends it at once.
-pub fn insist(world: World<'_>) {
-    if world.persist.ending.load(Ordering::Acquire) {
-        tracing::warn!("You insist... exiting now.");
-        save::remove_temporary(world);
-        std::process::exit(1);
-    }
+pub fn insist(world: World<'_>) -> ! {
+    tracing::warn!("You insist... exiting now.");
+    save::remove_temporary(world);
+    std::process::exit(1);
 }
 
 /// All locks. With NOSAVE the server ends even when they are not to be had: a script that holds them for ever is one of

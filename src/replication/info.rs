@@ -4,16 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::log::Id;
 use crate::replication::link::{State, Status};
-use crate::replication::{Phase, Replica, Site};
-
-/// The name of a phase.
-fn phase(replica: &Replica) -> &'static str {
-    match replica.phase() {
-        Phase::Greeting | Phase::Waiting | Phase::Saving => "wait_bgsave",
-        Phase::Sending => "send_bulk",
-        Phase::Online => "online",
-    }
-}
+use crate::replication::{Phase, Site};
 
 fn text(id: &Id) -> String {
     String::from_utf8_lossy(id).into_owned()
@@ -42,7 +33,7 @@ pub fn lines(site: Site<'_>, now_ms: u64) -> Vec<(String, String)> {
         let lag = if replica.phase() == Phase::Online { replica.lag(now_ms) } else { 0 };
         line(
             &format!("slave{i}"),
-            format!("ip={ip},port={port},state={},offset={offset},lag={lag}", phase(replica)),
+            format!("ip={ip},port={port},state={},offset={offset},lag={lag}", replica.phase().name()),
         );
     }
     history(site, &mut line);

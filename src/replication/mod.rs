@@ -58,6 +58,17 @@ pub enum Phase {
     Online = 4,
 }
 
+impl Phase {
+    /// What INFO and the log call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Greeting | Phase::Waiting | Phase::Saving => "wait_bgsave",
+            Phase::Sending => "send_bulk",
+            Phase::Online => "online",
+        }
+    }
+}
+
 /// What a replica says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct Hello {

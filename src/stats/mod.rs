@@ -114,6 +114,36 @@ impl Turns {
     }
 }
 
+/// The command that a thread runs, for others to look at: its index in the command table, counted from 1, in 16 bits,
+/// and when it began, in monotonic microseconds, in 48. 0 between commands.
+#[derive(Debug, Default)]
+pub struct Running(AtomicU64);
+
+impl Running {
+    const BEGAN: u64 = (1 << 48) - 1;
+
+    /// A command begins. Returns what [`Running::go_back`] wants when it is over: a command can run others.
+    #[inline]
+    pub fn begin(&self, command: usize, now_us: u64) -> u64 {
+        let outer = self.0.load(Ordering::Relaxed);
+        self.0.store((command as u64 + 1) << 48 | (now_us & Self::BEGAN), Ordering::Relaxed);
+        outer
+    }
+
+    /// The command is over.
+    #[inline]
+    pub fn go_back(&self, outer: u64) {
+        self.0.store(outer, Ordering::Relaxed);
+    }
+
+    /// The command that runs, and when it began.
+    pub fn now(&self) -> Option<(usize, u64)> {
+        let now = self.0.load(Ordering::Relaxed);
+        let command = usize::try_from(now >> 48).ok()?.checked_sub(1)?;
+        Some((command, now & Self::BEGAN))
+    }
+}
+
 /// The counters of one I/O thread.
 #[derive(Debug)]
 pub struct ThreadStats {
@@ -143,6 +173,8 @@ pub struct ThreadStats {
     pub dirty: Counter,
     /// How busy it is.
     pub turns: Turns,
+    /// The command that it runs.
+    pub running: Running,
     /// Bytes that its Lua interpreters hold: that of scripts, and that of functions.
     pub lua_bytes: [Counter; 2],
 }
@@ -163,6 +195,7 @@ impl ThreadStats {
             errors: Counter::default(),
             dirty: Counter::default(),
             turns: Turns::default(),
+            running: Running::default(),
             lua_bytes: Default::default(),
         }
     }

@@ -14,8 +14,8 @@ use crate::persist::aof::rewrite;
 use crate::persist::aof::scan::{self, Argv, End, Found, Record};
 use crate::persist::aof::writer::Tail;
 use crate::persist::load::{Counted, Delay};
-use crate::persist::rdb::Bad;
 use crate::persist::rdb::source::Source;
+use crate::persist::rdb::{self, Bad};
 use crate::persist::snapshot::Beside;
 use crate::persist::{World, load, save, snapshot};
 
@@ -276,7 +276,7 @@ fn file(world: World<'_>, path: &Path, replay: &mut dyn Replay, place: Place) ->
         *world.persist.aof.tail.lock() = Tail::default();
         return Ok(!place.cut);
     }
-    if source.leftover().starts_with(b"REDIS") {
+    if rdb::is_snapshot(source.leftover()) {
         tracing::info!("Reading RDB base file on AOF loading...");
         let rules = load::Rules { keep_expired: true, merge: false };
         replay.with_locks(&mut |locks| load::stream(world, locks, &mut source, rules)).map_err(|bad| {

@@ -186,6 +186,9 @@ pub(in crate::persist) fn finish(world: World<'_>, snapshot: Snapshot) {
             note_failure(world);
         }
     }
+    if persist.aof.state() == State::Waiting {
+        forget_increment(world);
+    }
     persist.aof.rewrites.last_took.store(took() as i64, Ordering::Release);
     persist.release();
 }
@@ -258,6 +261,13 @@ fn turned_on(world: World<'_>) -> io::Result<()> {
     aof.set_state(State::On);
     aof.publish(world.config.load().appendfsync);
     Ok(())
+}
+
+/// The first base has come to nothing, and with it what was to follow it; the next try begins with a new file.
+fn forget_increment(world: World<'_>) {
+    let path = Names::new(&world.config.load()).temporary_increment();
+    tracing::info!("Removing the temp incr aof file {} in the background", path.display());
+    let _ = world.persist.disk.remove(&path);
 }
 
 fn note_failure(world: World<'_>) {
@@ -355,6 +365,7 @@ fn stop(world: World<'_>) {
     if persist.child() == Child::Aof
         && let Some(stopper) = &*persist.stopper.lock()
     {
+        tracing::info!("Killing running AOF rewrite child");
         stopper.stop();
     }
 }

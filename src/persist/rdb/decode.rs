@@ -2,7 +2,7 @@
 //! before it is believed.
 
 use crate::ds::intset::Intset;
-use crate::ds::listpack::Listpack;
+use crate::ds::listpack::{Corrupt, Listpack};
 use crate::ds::quicklist::Quicklist;
 use crate::persist::rdb::source::Source;
 use crate::persist::rdb::{Bad, encode, kind, old, op};
@@ -77,31 +77,41 @@ pub fn value(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Decod
         kind::LIST => Value::List(list(source, making)?),
         kind::LIST_ZIPLIST => {
             let mut nodes = Quicklist::new();
-            nodes.push_packed(old::from_ziplist(&source.string()?)?);
+            nodes.push_packed(ziplist(&source.string()?, "List ziplist")?);
             quicklist(nodes, making)?
         }
         kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => list_of_nodes(source, kind, making)?,
         kind::SET => Value::Set(set(source, making)?),
         kind::SET_INTSET => {
-            let ints = Intset::from_bytes(&source.string()?)?;
+            let ints = Intset::from_bytes(&source.string()?).map_err(Bad::packed("Intset"))?;
             Value::Set(Set::from_intset(ints, &making.limits, making.seed))
         }
-        kind::SET_LISTPACK => Value::Set(Set::from_listpack(listpack(source)?, &making.limits, making.seed)?),
-        kind::ZSET | kind::ZSET_2 => Value::Zset(zset(source, kind, making)?),
-        kind::ZSET_ZIPLIST => {
-            let lp = full(old::from_ziplist(&source.string()?)?)?;
-            Value::Zset(Zset::from_listpack(lp, &making.limits)?)
+        kind::SET_LISTPACK => {
+            let form = "Set listpack";
+            let set = Set::from_listpack(listpack(source, form)?, &making.limits, making.seed);
+            Value::Set(set.map_err(Bad::packed(form))?)
         }
-        kind::ZSET_LISTPACK => Value::Zset(Zset::from_listpack(listpack(source)?, &making.limits)?),
+        kind::ZSET | kind::ZSET_2 => Value::Zset(zset(source, kind, making)?),
+        kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => {
+            let (lp, form) = match kind {
+                kind::ZSET_ZIPLIST => (full(ziplist(&source.string()?, "Zset ziplist")?)?, "Zset ziplist"),
+                _ => (listpack(source, "Zset listpack")?, "Zset listpack"),
+            };
+            Value::Zset(Zset::from_listpack(lp, &making.limits).map_err(Bad::packed(form))?)
+        }
         kind::STREAM | kind::STREAM_2 | kind::STREAM_3 => Value::Stream(Box::new(stream(source, kind)?)),
         _ => Value::Hash(any_hash(source, kind, making)?),
     };
     Ok(Decoded::Value(value))
 }
 
-/// A listpack, which has elements.
-fn listpack(source: &mut Source<'_>) -> Result<Listpack, Bad> {
-    full(Listpack::from_bytes(&source.string()?)?)
+/// A listpack, which has elements; `form`: what it is called when it is damaged.
+fn listpack(source: &mut Source<'_>, form: &str) -> Result<Listpack, Bad> {
+    full(Listpack::from_bytes(&source.string()?).map_err(Bad::packed(form))?)
+}
+
+fn ziplist(bytes: &[u8], form: &str) -> Result<Listpack, Bad> {
+    old::from_ziplist(bytes).map_err(Bad::packed(form))
 }
 
 fn full(lp: Listpack) -> Result<Listpack, Bad> {
@@ -138,9 +148,10 @@ fn list_of_nodes(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<V
         let form = if kind == kind::LIST_QUICKLIST { 0 } else { source.number()? };
         let bytes = source.string()?;
         match form {
-            0 => nodes.push_packed(old::from_ziplist(&bytes)?),
+            _ if bytes.is_empty() => return Err(Bad::corrupt("Quicklist with a node of no bytes")),
+            0 => nodes.push_packed(ziplist(&bytes, "Ziplist")?),
             1 => nodes.push_plain(bytes.into()),
-            2 => nodes.push_packed(Listpack::from_bytes(&bytes)?),
+            2 => nodes.push_packed(Listpack::from_bytes(&bytes).map_err(Bad::packed("Listpack"))?),
             _ => return Err(Bad::corrupt("Quicklist integrity check failed.")),
         }
     }
@@ -185,29 +196,38 @@ fn zset(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Zset, Bad>
 }
 
 fn any_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Hash, Bad> {
-    let from = |lp: Listpack, triples| -> Result<Hash, Bad> {
-        Ok(Hash::from_listpack(full(lp)?, triples, &making.limits, making.seed)?)
-    };
-    let packed = match kind {
+    let (lp, form, triples) = match kind {
         kind::HASH => return hash(source, making),
-        kind::HASH_EXPIRING | kind::HASH_EXPIRING_EARLY => return expiring_hash(source, kind, making),
-        kind::HASH_ZIPMAP => from(old::from_zipmap(&source.string()?)?, false)?,
-        kind::HASH_ZIPLIST => from(old::from_ziplist(&source.string()?)?, false)?,
-        kind::HASH_LISTPACK => from(listpack(source)?, false)?,
-        kind::HASH_EXPIRING_PACKED_EARLY => from(listpack(source)?, true)?,
+        kind::HASH_EXPIRING | kind::HASH_EXPIRING_EARLY | kind::HASH_EXPIRING_VALKEY => {
+            return expiring_hash(source, kind, making);
+        }
+        kind::HASH_ZIPMAP => {
+            (old::from_zipmap(&source.string()?).map_err(Bad::packed("Zipmap"))?, "Zipmap", false)
+        }
+        kind::HASH_ZIPLIST => (ziplist(&source.string()?, "Hash ziplist")?, "Hash ziplist", false),
+        kind::HASH_LISTPACK => (listpack(source, "Hash listpack")?, "Hash listpack", false),
+        kind::HASH_EXPIRING_PACKED_EARLY => (listpack(source, "Hash listpackex")?, "Hash listpackex", true),
         kind::HASH_EXPIRING_PACKED => {
             // The soonest expiry; it is found again in the fields.
             source.time()?;
-            from(listpack(source)?, true)?
+            (listpack(source, "Hash listpackex")?, "Hash listpackex", true)
         }
         6 | 7 => return Err(Bad::corrupt("The RDB file contains module data I can't load")),
         _ => return Err(Bad::Corrupt(format!("Unknown RDB encoding type {kind}"))),
     };
+    let hash = Hash::from_listpack(full(lp)?, triples, &making.limits, making.seed);
+    let mut packed = hash.map_err(|Corrupt| {
+        Bad::Corrupt(format!(
+            "{form} integrity check failed: torn or unsorted fields, or {form} with dup elements"
+        ))
+    })?;
+    if packed.iter().any(|f| f.expire.is_some_and(|at| at > LATEST)) {
+        return Err(invalid_expiry());
+    }
     // Longer fields than the limit allows make a table, as they would when set one by one.
     let limit = making.limits.hash_max_listpack_value;
     let longest =
         packed.iter().map(|f| f.name.len_as_text().max(f.value.len_as_text())).max().unwrap_or_default();
-    let mut packed = packed;
     if longest > limit {
         packed.prepare(0, longest, &making.limits, making.seed);
     }
@@ -227,12 +247,17 @@ fn hash(source: &mut Source<'_>, making: &Making) -> Result<Hash, Bad> {
     Ok(hash)
 }
 
+/// Redis keeps expiries of fields in 48 bits.
+const LATEST: u64 = (1 << 48) - 1;
+
+fn invalid_expiry() -> Bad {
+    Bad::corrupt("invalid expireAt time")
+}
+
 fn expiring_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<Hash, Bad> {
-    /// Redis keeps expiries of fields in 46 bits.
-    const LATEST: u64 = (1 << 46) - 1;
-    let invalid = || Bad::corrupt("invalid expireAt time");
+    let time = |ms: i64| u64::try_from(ms).map_err(|_| invalid_expiry());
     let base = match kind {
-        kind::HASH_EXPIRING => u64::try_from(source.time()?).map_err(|_| invalid())?,
+        kind::HASH_EXPIRING => time(source.time()?)?,
         _ => 1,
     };
     let n = count(source)?;
@@ -240,13 +265,23 @@ fn expiring_hash(source: &mut Source<'_>, kind: u8, making: &Making) -> Result<H
     hash.prepare(hint(n), 0, &making.limits, making.seed);
     hash.allow_expiry();
     for _ in 0..n {
-        let relative = source.number()?;
+        // In Redis's forms the time stands in front: 0 for none, 1 for the base.
+        let relative = if kind == kind::HASH_EXPIRING_VALKEY { 0 } else { source.number()? };
         let (field, value) = (source.string()?, source.string()?);
         if !hash.set(&field, &value, false, &making.limits, making.seed) {
             return Err(Bad::corrupt("Hash with dup elements"));
         }
-        if relative != 0 {
-            let at = base.checked_add(relative - 1).filter(|at| *at <= LATEST).ok_or_else(invalid)?;
+        let at = match (kind, relative) {
+            (kind::HASH_EXPIRING_VALKEY, _) => {
+                Some(source.time()?).filter(|ms| *ms != -1).map(time).transpose()?
+            }
+            (_, 0) => None,
+            _ => Some(base.checked_add(relative - 1).ok_or_else(invalid_expiry)?),
+        };
+        if let Some(at) = at {
+            if at > LATEST {
+                return Err(invalid_expiry());
+            }
             hash.expire_field(&field, at);
         }
     }
@@ -267,8 +302,9 @@ fn stream(source: &mut Source<'_>, kind: u8) -> Result<Stream, Bad> {
         let master = source.string()?;
         let master = <[u8; 16]>::try_from(master)
             .map_err(|_| Bad::corrupt("Stream node key entry is not the size of a stream ID"))?;
-        let lp = Listpack::from_bytes(&source.string()?)?;
-        stream.restore_node(StreamId::from_bytes(master), lp)?;
+        let damaged = Bad::packed("Stream listpack");
+        let lp = Listpack::from_bytes(&source.string()?).map_err(&damaged)?;
+        stream.restore_node(StreamId::from_bytes(master), lp).map_err(&damaged)?;
     }
     let len = source.number()?;
     let last_id = id(source)?;
@@ -278,7 +314,9 @@ fn stream(source: &mut Source<'_>, kind: u8) -> Result<Stream, Bad> {
         meta.max_deleted_id = id(source)?;
         meta.entries_added = source.number()?;
     }
-    stream.restore_meta(meta)?;
+    stream
+        .restore_meta(meta)
+        .map_err(|Corrupt| Bad::corrupt("Stream length inconsistent with its entries"))?;
     for _ in 0..source.number()? {
         let name = source.string()?;
         let group = group(source, kind, &stream)?;

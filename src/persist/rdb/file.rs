@@ -4,7 +4,7 @@ use crate::log::Mark;
 use crate::persist::rdb::decode::{self, Decoded, Making};
 use crate::persist::rdb::encode::{Encoder, Usage};
 use crate::persist::rdb::source::{Len, Source};
-use crate::persist::rdb::{Bad, VERSION, op};
+use crate::persist::rdb::{Bad, VALKEY_VERSION, VERSION, kind, op};
 
 /// What a file says before its first record.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +90,7 @@ pub fn read(
     verify: bool,
     to: &mut dyn Receiver,
 ) -> Result<(), Bad> {
-    let version = header(source)?;
+    let format = header(source)?;
     let mut db = 0;
     let mut pending = Pending::default();
     loop {
@@ -122,8 +122,9 @@ pub fn read(
             op::FUNCTION => to.function(source.string()?)?,
             op::FUNCTION_EARLY => return Err(Bad::corrupt("Pre-release function format not supported.")),
             op::MODULE_AUX => skip_module(source)?,
-            op::END => return end(source, version, verify),
-            kind => {
+            op::END => return end(source, format, verify),
+            code => {
+                let kind = format.kind(code);
                 let key = source.string()?;
                 let Pending { expire, usage } = std::mem::take(&mut pending);
                 match decode::value(source, kind, making) {
@@ -147,25 +148,46 @@ fn instant(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(1).max(1)
 }
 
-fn header(source: &mut Source<'_>) -> Result<u16, Bad> {
-    let magic: [u8; 9] = source.array()?;
-    let version = magic.strip_prefix(b"REDIS").ok_or_else(|| {
-        Bad::corrupt(if magic.starts_with(b"VALKEY") {
-            "Can't handle RDB format of Valkey 9"
-        } else {
-            "Wrong signature trying to load DB from file"
-        })
-    })?;
-    let version = std::str::from_utf8(version).ok().and_then(|text| text.parse::<u16>().ok()).unwrap_or(0);
-    if !(1..=VERSION).contains(&version) {
-        return Err(Bad::Corrupt(format!("Can't handle RDB format version {version}")));
+/// Whose file it is, and its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Redis(u16),
+    Valkey,
+}
+
+impl Format {
+    /// What a type's number in the file means.
+    fn kind(self, kind: u8) -> u8 {
+        match (self, kind) {
+            (Format::Valkey, kind::HASH_EXPIRING_EARLY) => kind::HASH_EXPIRING_VALKEY,
+            // These are Redis's alone.
+            (Format::Valkey, kind::HASH_EXPIRING_PACKED_EARLY..) => u8::MAX,
+            _ => kind,
+        }
     }
-    Ok(version)
+}
+
+fn header(source: &mut Source<'_>) -> Result<Format, Bad> {
+    let magic: [u8; 9] = source.array()?;
+    let number = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<u16>().ok());
+    let unknown = |version: Option<u16>| {
+        Bad::Corrupt(format!("Can't handle RDB format version {}", version.unwrap_or_default()))
+    };
+    if let Some(version) = magic.strip_prefix(b"REDIS") {
+        let version = number(version);
+        let known = version.filter(|version| (1..=VERSION).contains(version));
+        return known.map(Format::Redis).ok_or_else(|| unknown(version));
+    }
+    match magic.strip_prefix(b"VALKEY").map(number) {
+        Some(Some(VALKEY_VERSION)) => Ok(Format::Valkey),
+        Some(version) => Err(unknown(version)),
+        None => Err(Bad::corrupt("Wrong signature trying to load DB from file")),
+    }
 }
 
 /// Compares the checksum, which files have since version 5. 0 means that none was made.
-fn end(source: &mut Source<'_>, version: u16, verify: bool) -> Result<(), Bad> {
-    if version < 5 {
+fn end(source: &mut Source<'_>, format: Format, verify: bool) -> Result<(), Bad> {
+    if matches!(format, Format::Redis(..5)) {
         return Ok(());
     }
     let computed = source.checksum();

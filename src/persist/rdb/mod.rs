@@ -2,7 +2,7 @@
 //! files.
 //!
 //! ```text
-//! file    "REDIS" version:4 | aux .. | function .. | database .. | 0xFF | CRC64:8
+//! file    "REDIS" version:4 or "VALKEY" version:3 | aux .. | function .. | database .. | 0xFF | CRC64:8
 //! aux     0xFA name value
 //! base    0xFE number | 0xFB keys expiring | record ..
 //! record  [0xFC expiry:8] [0xF8 idle | 0xF9 frequency:1] type:1 key value
@@ -23,8 +23,17 @@ pub mod source;
 use std::fmt;
 use std::io;
 
+use crate::ds::listpack::Corrupt;
+
 /// The newest version that is read and written.
 pub const VERSION: u16 = 12;
+/// The version that Valkey 9 writes, which has a numbering of its own from 80 on.
+pub const VALKEY_VERSION: u16 = 80;
+
+/// True for the beginning of a snapshot.
+pub fn is_snapshot(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"REDIS") || bytes.starts_with(b"VALKEY")
+}
 
 /// Types of values.
 pub mod kind {
@@ -74,6 +83,8 @@ pub mod kind {
     pub const HASH_EXPIRING: u8 = 24;
     /// The same, packed.
     pub const HASH_EXPIRING_PACKED: u8 = 25;
+    /// A hash whose fields may expire, as Valkey 9 writes it. In its files this is 22; here it is a number of no file.
+    pub const HASH_EXPIRING_VALKEY: u8 = 222;
 }
 
 /// What stands between values.
@@ -122,6 +133,11 @@ impl Bad {
     pub fn corrupt(what: &str) -> Bad {
         Bad::Corrupt(what.to_owned())
     }
+
+    /// What went wrong with a packed form, which is called by the name that Redis has for it in its log.
+    pub fn packed(form: &str) -> impl Fn(Corrupt) -> Bad {
+        move |Corrupt| Bad::Corrupt(format!("{form} integrity check failed."))
+    }
 }
 
 impl fmt::Display for Bad {
@@ -132,12 +148,6 @@ impl fmt::Display for Bad {
             Bad::Empty => f.write_str("empty collection"),
             Bad::Io(error) => write!(f, "{error}"),
         }
-    }
-}
-
-impl From<crate::ds::listpack::Corrupt> for Bad {
-    fn from(_: crate::ds::listpack::Corrupt) -> Bad {
-        Bad::corrupt("Packed value integrity check failed.")
     }
 }
 

@@ -10,38 +10,33 @@
 //! length   1 byte below 0xFE, or 0xFE and u32
 //! ```
 
-use crate::ds::listpack::{Listpack, LpValue};
-use crate::persist::rdb::Bad;
+use crate::ds::listpack::{Corrupt, Listpack, LpValue};
 
 const END: u8 = 0xff;
 const HEADER: usize = 10;
 
-fn damaged() -> Bad {
-    Bad::corrupt("Ziplist integrity check failed.")
+fn split(bytes: &[u8], n: usize) -> Result<(&[u8], &[u8]), Corrupt> {
+    bytes.split_at_checked(n).ok_or(Corrupt)
 }
 
-fn split(bytes: &[u8], n: usize) -> Result<(&[u8], &[u8]), Bad> {
-    bytes.split_at_checked(n).ok_or_else(damaged)
-}
-
-fn fixed<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), Bad> {
-    bytes.split_first_chunk::<N>().map(|(head, rest)| (*head, rest)).ok_or_else(damaged)
+fn fixed<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), Corrupt> {
+    bytes.split_first_chunk::<N>().map(|(head, rest)| (*head, rest)).ok_or(Corrupt)
 }
 
 /// The length that an entry gives for the one before it, and what follows.
-fn before(bytes: &[u8]) -> Result<(usize, &[u8]), Bad> {
+fn before(bytes: &[u8]) -> Result<(usize, &[u8]), Corrupt> {
     match fixed::<1>(bytes)? {
         ([0xfe], rest) => {
             let (len, rest) = fixed::<4>(rest)?;
             Ok((u32::from_le_bytes(len) as usize, rest))
         }
-        ([END], _) => Err(damaged()),
+        ([END], _) => Err(Corrupt),
         ([len], rest) => Ok((usize::from(len), rest)),
     }
 }
 
 /// One entry's data, and what follows it.
-fn data(bytes: &[u8]) -> Result<(LpValue<'_>, &[u8]), Bad> {
+fn data(bytes: &[u8]) -> Result<(LpValue<'_>, &[u8]), Corrupt> {
     let ([first], rest) = fixed::<1>(bytes)?;
     let int = |n: i64, rest| Ok((LpValue::Int(n), rest));
     let (len, rest) = match first {
@@ -63,7 +58,7 @@ fn data(bytes: &[u8]) -> Result<(LpValue<'_>, &[u8]), Bad> {
         }
         0xfe => return fixed::<1>(rest).and_then(|([n], rest)| int((n as i8).into(), rest)),
         0xf1..=0xfd => return int(i64::from(first & 0xf) - 1, rest),
-        _ => return Err(damaged()),
+        _ => return Err(Corrupt),
     };
     let (text, rest) = split(rest, len)?;
     Ok((LpValue::Str(text), rest))
@@ -72,26 +67,26 @@ fn data(bytes: &[u8]) -> Result<(LpValue<'_>, &[u8]), Bad> {
 /// Turns a ziplist into a listpack of the same values.
 ///
 /// # Errors
-/// [`Bad`] when anything in it is out of place, or it is larger than a listpack may be.
-pub fn from_ziplist(bytes: &[u8]) -> Result<Listpack, Bad> {
+/// [`Corrupt`] when anything in it is out of place, or it is larger than a listpack may be.
+pub fn from_ziplist(bytes: &[u8]) -> Result<Listpack, Corrupt> {
     let (total, rest) = fixed::<4>(bytes)?;
     let (tail, rest) = fixed::<4>(rest)?;
     let (count, mut rest) = fixed::<2>(rest)?;
     if u32::from_le_bytes(total) as usize != bytes.len() {
-        return Err(damaged());
+        return Err(Corrupt);
     }
     let (mut n, mut previous, mut last) = (0usize, 0, HEADER);
     let mut lp = Listpack::new();
     // An integer takes at most twice as much in a listpack.
     if !lp.fits(bytes.len().saturating_mul(2)) {
-        return Err(damaged());
+        return Err(Corrupt);
     }
     while rest != [END] {
         let here = bytes.len() - rest.len();
         let (claimed, behind) = before(rest)?;
         let (value, behind) = data(behind)?;
         if claimed != previous {
-            return Err(damaged());
+            return Err(Corrupt);
         }
         let value = if let LpValue::Str(text) = value { LpValue::of(text) } else { value };
         lp.insert_values(lp.end(), &[value]);
@@ -100,7 +95,7 @@ pub fn from_ziplist(bytes: &[u8]) -> Result<Listpack, Bad> {
     }
     let count = usize::from(u16::from_le_bytes(count));
     if (count != n && count != usize::from(u16::MAX)) || u32::from_le_bytes(tail) as usize != last {
-        return Err(damaged());
+        return Err(Corrupt);
     }
     Ok(lp)
 }
@@ -108,24 +103,23 @@ pub fn from_ziplist(bytes: &[u8]) -> Result<Listpack, Bad> {
 /// Turns a zipmap into a listpack of pairs.
 ///
 /// # Errors
-/// [`Bad`] when anything in it is out of place, a length in a longer form than it needs included.
-pub fn from_zipmap(bytes: &[u8]) -> Result<Listpack, Bad> {
-    let bad = || Bad::corrupt("Zipmap integrity check failed.");
-    let length = |bytes: &'_ [u8]| -> Result<(usize, usize), Bad> {
+/// [`Corrupt`] when anything in it is out of place, a length in a longer form than it needs included, or it is empty.
+pub fn from_zipmap(bytes: &[u8]) -> Result<Listpack, Corrupt> {
+    let length = |bytes: &'_ [u8]| -> Result<(usize, usize), Corrupt> {
         match bytes {
-            [END, ..] | [] => Err(bad()),
+            [END, ..] | [] => Err(Corrupt),
             [0xfe, a, b, c, d, ..] => {
                 let len = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
-                if len < 0xfe { Err(bad()) } else { Ok((len, 5)) }
+                if len < 0xfe { Err(Corrupt) } else { Ok((len, 5)) }
             }
-            [0xfe, ..] => Err(bad()),
+            [0xfe, ..] => Err(Corrupt),
             [len, ..] => Ok((usize::from(*len), 1)),
         }
     };
-    let (count, mut rest) = bytes.split_first().ok_or_else(bad)?;
+    let (count, mut rest) = bytes.split_first().ok_or(Corrupt)?;
     let mut lp = Listpack::new();
     if !lp.fits(bytes.len().saturating_mul(2)) {
-        return Err(bad());
+        return Err(Corrupt);
     }
     let mut n = 0usize;
     while rest != [END] {
@@ -138,8 +132,8 @@ pub fn from_zipmap(bytes: &[u8]) -> Result<Listpack, Bad> {
         lp.insert_values(lp.end(), &[LpValue::of(key), LpValue::of(value)]);
         n += 1;
     }
-    if usize::from(*count) != n && *count < 0xfe {
-        return Err(bad());
+    if n == 0 || (usize::from(*count) != n && *count < 0xfe) {
+        return Err(Corrupt);
     }
     Ok(lp)
 }

@@ -161,6 +161,30 @@ fn lengths_without_bytes_cost_nothing() {
     }
 }
 
+/// The texts that operators find in the log; whether fields expire beyond what Redis keeps is looked at in either form.
+#[test]
+fn damage_is_called_by_the_name_of_its_form() {
+    let late = (1u64 << 48).to_le_bytes();
+    let expiring = [&b"\x17\x17\x17\0\0\0\x03\0\x81f\x02\x81v\x02\xf4"[..], &late, b"\x09\xff"].concat();
+    for (bytes, log) in [
+        (&b"\x0f\x01\x10\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x02\x07\0"[..], "Stream listpack integrity"),
+        (b"\x0a\x02\0\0", "List ziplist integrity"),
+        (b"\x0c\x02\0\0", "Zset ziplist integrity"),
+        (b"\x0d\x02\0\0", "Hash ziplist integrity"),
+        (b"\x0b\x02\0\0", "Intset integrity"),
+        (b"\x11\x02\0\0", "Zset listpack integrity"),
+        (b"\x14\x02\0\0", "Set listpack integrity"),
+        (b"\x10\x02\0\0", "Hash listpack integrity"),
+        (b"\x09\x02\x00\xff", "Zipmap integrity"),
+        (b"\x12\x01\x01\0", "Quicklist with a node of no bytes"),
+        (b"\x10\x13\x13\0\0\0\x04\0\x81a\x02\x81b\x02\x81a\x02\x81d\x02\xff", "listpack with dup elements"),
+        (&expiring, "invalid expireAt time"),
+    ] {
+        let bad = decode::payload(bytes, &making()).unwrap_err().to_string();
+        assert!(bad.contains(log), "{bad:?} is not {log:?}");
+    }
+}
+
 #[test]
 fn ziplists_are_read() {
     // "hi", 1, -5, 300, 70000, 2^40: entries as Redis 6 lays them out.
@@ -243,6 +267,60 @@ fn read(bytes: &[u8]) -> Result<Collected, Bad> {
     let mut input = bytes;
     file::read(&mut Source::new(&mut input), &making(), true, &mut collected)?;
     Ok(collected)
+}
+
+/// Keeps everything.
+#[derive(Default)]
+struct Kept(Vec<Record>);
+
+impl Receiver for Kept {
+    fn aux(&mut self, _: &[u8], _: &[u8]) {}
+
+    fn function(&mut self, _: Vec<u8>) -> Result<(), Bad> {
+        Ok(())
+    }
+
+    fn record(&mut self, record: Record) -> Result<(), Bad> {
+        self.0.push(record);
+        Ok(())
+    }
+
+    fn skipped_empty(&mut self, _: &[u8]) {}
+}
+
+/// A file that valkey-server 9.1.2 has saved: keys are called after what they hold.
+#[test]
+fn files_of_valkey_are_read() {
+    let bytes = include_bytes!("../../../tests/fixtures/valkey-9.1.rdb");
+    let mut kept = Kept::default();
+    file::read(&mut Source::new(&mut &bytes[..]), &making(), true, &mut kept).unwrap();
+    let names: Vec<&str> = kept.0.iter().map(|r| std::str::from_utf8(&r.key).unwrap()).collect();
+    assert_eq!(names.len(), 18, "{names:?}");
+    let find = |name: &str| &kept.0.iter().find(|r| r.key == name.as_bytes()).unwrap().value;
+    let Decoded::Value(Value::Hash(hash)) = find("hash:expiring") else { panic!("no hash") };
+    let mut fields: Vec<_> = hash.iter().map(|f| (f.name.to_vec(), f.value.to_vec(), f.expire)).collect();
+    fields.sort();
+    let field = |name: &[u8], value: &[u8], expire| (name.to_vec(), value.to_vec(), expire);
+    assert_eq!(
+        fields,
+        [
+            field(b"f", b"v", Some(70_000_000_000_000)),
+            field(b"g", b"w", Some(60_000_000_000_000)),
+            field(b"h", b"x", None)
+        ]
+    );
+    let Decoded::Value(Value::Stream(stream)) = find("stream") else { panic!("no stream") };
+    assert_eq!(stream.meta().len, 2);
+    // Every cut is noticed, and what only Redis writes is not taken for something else.
+    for cut in 0..bytes.len() {
+        let mut input = &bytes[..cut];
+        assert!(file::read(&mut Source::new(&mut input), &making(), true, &mut Kept::default()).is_err());
+    }
+    for bytes in [&b"VALKEY080\xfe\0\x18\x01k"[..], b"VALKEY081\xff", b"VALKEY", b"KEYDB0080\xff"] {
+        let mut input = bytes;
+        let bad = file::read(&mut Source::new(&mut input), &making(), true, &mut Kept::default());
+        assert!(matches!(bad, Err(Bad::Corrupt(_) | Bad::Short)));
+    }
 }
 
 #[test]
