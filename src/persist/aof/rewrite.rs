@@ -209,8 +209,6 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
     // What the new increment builds on must be there before it counts.
     let mut manifest = aof.manifest.lock();
     let mut next = Manifest { last: [base.seq, manifest.last[1]], ..Manifest::default() };
-    next.history = manifest.history.clone();
-    next.history.extend(manifest.base.clone());
     let mut increments = manifest.increments.clone();
     match state {
         State::On => next.increments.extend(increments.pop()),
@@ -222,7 +220,10 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
         }
         State::Off => {}
     }
-    next.history.extend(increments);
+    // The newest first, as Redis lists it.
+    next.history = increments;
+    next.history.extend(manifest.base.clone());
+    next.history.extend(manifest.history.iter().cloned());
     next.base = Some(base);
     next.save(disk, &names)?;
     *manifest = next;
