@@ -13,7 +13,6 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::acl::Login;
@@ -139,8 +138,7 @@ struct Line {
 
 impl Line {
     fn is_over(&self) -> bool {
-        let persist = &self.core.persist;
-        persist.ending.load(Ordering::Acquire) || persist.end_pending.load(Ordering::Acquire)
+        self.core.ending.is_under_way()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cluster::courier::Links;
 use crate::config::Config;
 use crate::config::live::Live;
 use crate::dispatch::core::Core;
+use crate::dispatch::ending::Ending;
 use crate::dispatch::reaper::Reaper;
 use crate::dispatch::script::Scripts;
 use crate::dispatch::upkeep::Upkeep;
@@ -60,6 +61,7 @@ pub fn copy_of(core: &Core) -> io::Result<Core> {
         scripts: Scripts::new(THREADS + 1),
         upkeep: Upkeep::default(),
         reaper: Reaper::default(),
+        ending: Ending::default(),
         outside: Arc::clone(&core.outside),
     };
     persist::copy::copy(core.world(), copy.world())?;
