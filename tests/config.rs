@@ -139,3 +139,9 @@ list-max-ziplist-size 16
     assert_eq!((config.key_load_delay, config.list_max_listpack_size), (50, 16));
     assert_eq!(config.loglevel.name(), "verbose");
 }
+
+#[test]
+fn the_file_may_give_the_append_only_file_any_name() {
+    let loaded = read("appendfilename \" file seq \\n\\n.aof \"\n");
+    assert_eq!(&*loaded.config.appendfilename, " file seq \n\n.aof ");
+}

@@ -373,14 +373,6 @@ fn a_change_names_the_rows_to_apply() {
 }
 
 #[test]
-fn the_file_may_give_the_append_only_file_any_name() {
-    let line = "appendfilename \" file seq \\n\\n.aof \"\n";
-    let config = read(line.as_bytes(), &[]).unwrap().config;
-    assert_eq!(&*config.appendfilename, " file seq \n\n.aof ");
-    assert_eq!(read(&rewrite(b"", &config, &[], Defaults::Omit), &[]).unwrap().config, config);
-}
-
-#[test]
 fn no_value_forges_a_line() {
     for name in ["bind", "bind-source-addr", "replica-announce-ip", "dbfilename", "tls-cert-file"] {
         let config = Config { enable_protected_configs: choices::Allowed::Yes, ..Config::default() };
