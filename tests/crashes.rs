@@ -10,6 +10,8 @@
 //!                    no: some moment    snapshots: the last one that was reported saved
 //! ```
 //!
+//! And whatever the log counts as durable (WAITAOF, and what replicas acknowledge so) survives everything.
+//!
 //! `CRASHES=100000 cargo test --release --test crashes -- --nocapture` for a long run; `SEED` repeats one, `VERBOSE=1`
 //! shows what happens in it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -283,14 +285,18 @@ impl Universe {
         promised[0] += ops[promised[0]..].iter().take_while(|op| op.end <= safe).count();
         let told = promised[0];
         promised[1] = match policy {
-            Appendfsync::Always => told,
+            Appendfsync::Always => told.max(promised[1]),
             Appendfsync::Everysec if !self.faulty => {
                 let old = |op: &&Operation| op.at_us + LATE_US <= now;
-                let from = promised[1];
-                from + ops[from..told].iter().take_while(old).count()
+                let from = promised[1].min(told);
+                promised[1].max(from + ops[from..told].iter().take_while(old).count())
             }
             _ => promised[1],
         };
+        let durable = life.persist.aof.durable();
+        // Those of earlier lives have no number; what is durable now stands behind them.
+        let last = ops[promised[1]..].iter().rposition(|op| op.end > 0 && op.end <= durable);
+        promised[1] += last.map_or(0, |last| last + 1);
     }
 
     /// What is still promised after a crash.

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use peregrine::config::choices::Appendfsync;
-use peregrine::persist::aof::State;
+use peregrine::persist::aof::{State, rewrite};
 use peregrine::persist::disk::Disk;
 use peregrine::persist::{cron, save};
 use peregrine::util::clock::ManualClock;
@@ -174,6 +174,33 @@ fn after_an_fsync_that_failed_the_file_is_not_trusted_again() {
         assert!(bench.acknowledged(second) && bench.acknowledged(third), "{policy:?}");
         assert_eq!(bench.power_cut(Loss::Prefix), data(&[(1, 1), (2, 2), (3, 3)]), "{policy:?}");
     }
+}
+
+#[test]
+fn what_no_sync_has_taken_is_not_durable_whoever_was_answered() {
+    let mut bench = Bench::new(Appendfsync::Always);
+    bench.life.config.update(|config| config.no_appendfsync_on_rewrite = true);
+    assert!(save::begin_background(bench.life.world(&bench.clock)).unwrap());
+    let first = bench.set(1, 1);
+    bench.beat();
+    assert!(bench.acknowledged(first) && bench.life.persist.aof.durable() < first);
+    bench.life.persist.work_pending(bench.life.world(&bench.clock));
+    bench.beat();
+    assert_eq!(bench.life.persist.aof.durable(), first);
+}
+
+#[test]
+fn a_new_base_makes_durable_what_it_holds_and_no_more() {
+    let mut bench = Bench::new(Appendfsync::No);
+    let first = bench.set(1, 1);
+    assert!(rewrite::begin(bench.life.world(&bench.clock)).unwrap());
+    let second = bench.set(2, 2);
+    bench.life.persist.work_pending(bench.life.world(&bench.clock));
+    bench.beat();
+    assert!(bench.acknowledged(second));
+    assert_eq!(bench.life.persist.aof.durable(), first);
+    let left = bench.power_cut(Loss::Prefix);
+    assert_eq!(left.get(&1), Some(&1));
 }
 
 #[test]

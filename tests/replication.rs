@@ -207,6 +207,61 @@ fn redis_and_peregrine_follow_peregrine_through_cut_links() {
     assert_eq!(info(&primary, "sync_full"), "2");
 }
 
+/// Everything that an older Redis knows.
+fn fill(server: &Server) {
+    let mut client = server.connect();
+    let long = "x".repeat(20_000);
+    for line in [
+        "SET s 1",
+        &format!("SET long {long}"),
+        "SET gone 1 PX 100000",
+        "RPUSH l a b 3",
+        &format!("RPUSH l {long} {long}"),
+        "SADD numbers 1 2 3",
+        "SADD t a b 3",
+        "HSET h a 1 b 2",
+        &format!("HSET h c {long}"),
+        "ZADD z 1 a 2.5 b",
+        "XADD x 1-1 a 1",
+        "XADD x 2-1 a 1",
+        "XGROUP CREATE x g 0",
+        "XREADGROUP GROUP g me COUNT 1 STREAMS x >",
+        "PFADD p a b c",
+        "SELECT 3",
+        "SET other 1",
+    ] {
+        let reply = client.cmd(line);
+        assert!(!matches!(reply, Value::Error(_)), "{line}: {}", text(&reply));
+    }
+}
+
+/// A replica takes a snapshot and then the stream, is cut off, and goes on; then the two change places.
+fn exchange(primary: &Server, replica: &Server) {
+    fill(primary);
+    follow(replica, primary);
+    wait_until("the link is up", || is_up(replica));
+    assert_same(primary, replica);
+    under_load(primary, || {
+        pause();
+        replica.connect().cmd("CLIENT KILL TYPE master");
+        pause();
+    });
+    assert_same(primary, replica);
+    assert_eq!((info(primary, "sync_full"), info(primary, "sync_partial_ok")), ("1".into(), "1".into()));
+    replica.connect().cmd("REPLICAOF NO ONE");
+    follow(primary, replica);
+    wait_until("the link is up the other way", || is_up(primary));
+    under_load(replica, pause);
+    assert_same(replica, primary);
+    assert_eq!((info(replica, "sync_full"), info(replica, "sync_partial_ok")), ("0".into(), "1".into()));
+}
+
+#[test]
+fn an_older_redis_follows_and_leads() {
+    exchange(&peregrine(), &Server::older(ARGS));
+    exchange(&Server::older(ARGS), &peregrine());
+}
+
 #[test]
 fn a_promoted_replica_goes_on_with_the_history() {
     let (first, second, third) = (peregrine(), peregrine(), oracle());
@@ -268,6 +323,41 @@ fn wait_counts_real_acknowledgements() {
     assert_eq!(client.cmd("WAIT 2 100"), Value::Int(1));
     primary.connect().cmd("CONFIG SET min-replicas-to-write 2");
     assert!(text(&client.cmd("SET k 2")).starts_with("NOREPLICAS"));
+}
+
+fn pair(here: i64, replicas: i64) -> Value {
+    Value::Array(vec![Value::Int(here), Value::Int(replicas)])
+}
+
+#[test]
+fn waitaof_counts_replicas_that_have_it_on_disk() {
+    let primary = peregrine();
+    let log_on = ["--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0"];
+    let replica = Server::peregrine(&[ARGS, &log_on].concat());
+    follow(&replica, &primary);
+    wait_until("the link is up", || is_up(&replica));
+    wait_until("its log has begun anew", || info(&replica, "aof_rewrites") == "1");
+    let mut client = primary.connect();
+    client.cmd("SET k 1");
+    assert_eq!(client.cmd("WAIT 1 10000"), Value::Int(1));
+    // It has been written there, but nobody has asked the disk to keep it.
+    assert_eq!(client.cmd("WAITAOF 0 1 1500"), pair(0, 0));
+    replica.connect().cmd("CONFIG SET appendfsync everysec");
+    assert_eq!(client.cmd("WAITAOF 0 1 20000"), pair(0, 1));
+}
+
+#[test]
+fn nothing_is_on_disk_before_the_log_has_a_base() {
+    let server = peregrine();
+    let mut client = server.connect();
+    client.cmd("SET k 1");
+    client.cmd("CONFIG SET rdb-key-save-delay 100000000");
+    client.cmd("BGSAVE");
+    client.cmd("CONFIG SET appendonly yes");
+    client.cmd("SET k 2");
+    assert_eq!(client.cmd("WAITAOF 1 0 100"), pair(0, 0));
+    client.cmd("CONFIG SET rdb-key-save-delay 0");
+    assert_eq!(client.cmd("WAITAOF 1 0 20000"), pair(1, 0));
 }
 
 #[test]

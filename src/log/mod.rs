@@ -150,6 +150,10 @@ impl Inner {
             |is_for: fn(&Logged) -> bool| unit.iter().filter(|logged| is_for(logged)).nth(1).is_some();
         let (file, replicas) = (several(|logged| logged.to.file), several(|logged| logged.to.replicas));
         let wrap = Readers { file, replicas }.and(to);
+        if to.replicas && !self.readers.replicas {
+            // Nobody reads the stream: as Redis does, it only counts how much there was.
+            self.stream.end += unit.len() as u64;
+        }
         self.put(b"*1\r\n$5\r\nMULTI\r\n", wrap);
         for logged in unit {
             let to = logged.to.and(to);

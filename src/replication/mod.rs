@@ -182,7 +182,8 @@ impl Goal {
     pub fn reached(&self, site: Site<'_>) -> (bool, u64) {
         let aof = &site.world.persist.aof;
         (
-            aof.state() != State::Off && aof.durable() >= self.log,
+            // Before there is a first base nothing is on disk.
+            aof.state() == State::On && aof.durable() >= self.log,
             site.replication.acknowledged(self.stream, self.durable),
         )
     }

@@ -18,7 +18,7 @@ pub struct Server {
     pub port: u16,
     /// Its working directory, and `server.log` in it.
     pub dir: TempDir,
-    /// `peregrine` or `oracle`, for messages.
+    /// `peregrine`, `oracle` or `older`, for messages.
     pub name: &'static str,
 }
 
@@ -49,6 +49,14 @@ impl Server {
     /// Redis 8.2.3 with these directives.
     pub fn oracle(args: &[&str]) -> Server {
         Server::start("oracle", &oracle_bin(), args)
+    }
+
+    /// The Redis that the system came with, which is older (Debian 12 has 7.0.15).
+    pub fn older(args: &[&str]) -> Server {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found =
+            std::env::split_paths(&path).map(|dir| dir.join("redis-server")).find(|bin| bin.is_file());
+        Server::start("older", &found.expect("no redis-server on the PATH: run `make tools`"), args)
     }
 
     /// Any server with redis-server's command line.

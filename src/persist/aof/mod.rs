@@ -210,7 +210,10 @@ impl Aof {
         for file in files {
             file.sync()?;
         }
-        self.durable.fetch_max(upto, Ordering::AcqRel);
+        // After a failure the next success proves nothing about what the system may have forgotten.
+        if !self.failed[1].load(Ordering::Acquire) {
+            self.durable.fetch_max(upto, Ordering::AcqRel);
+        }
         Ok(())
     }
 
@@ -303,10 +306,9 @@ impl Aof {
             if let Err(error) = synced {
                 self.distrust(&error);
             }
-        } else if spared && trusted && policy == Appendfsync::Always {
-            self.durable.fetch_max(self.written.load(Ordering::Acquire), Ordering::AcqRel);
         }
-        self.publish(policy);
+        // While the disk is spared replies do not wait for it; what it has not taken is not durable all the same.
+        self.publish(if spared && trusted { Appendfsync::No } else { policy });
         true
     }
 

@@ -15,6 +15,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::config::choices::Appendfsync;
 use crate::persist::aof::State;
 use crate::persist::aof::manifest::{Manifest, Names};
 use crate::persist::disk::Disk;
@@ -43,6 +44,8 @@ pub struct Status {
     pub length_then: AtomicU64,
     /// How often making durable had failed when the rewrite under way began.
     sync_failures_then: AtomicU64,
+    /// The log's offset at which it began: its base holds everything up to there.
+    end_then: AtomicU64,
 }
 
 impl Default for Status {
@@ -55,6 +58,7 @@ impl Default for Status {
             not_before: 0.into(),
             length_then: 0.into(),
             sync_failures_then: 0.into(),
+            end_then: 0.into(),
         }
     }
 }
@@ -147,6 +151,7 @@ fn picture(world: World<'_>) -> io::Result<Snapshot> {
     let mut locks = world.keyspace.locked_all();
     let mut snapshot = snapshot::begin(&mut locks, options);
     snapshot.remember(world.changes(), Beside { mark: None, ..Beside::now(world) });
+    aof.rewrites.end_then.store(world.log.end(), Ordering::Release);
     match (state, file) {
         (State::Waiting, file) => {
             let mut writer = aof.writer.lock();
@@ -230,6 +235,7 @@ fn publish(world: World<'_>, snapshot: Snapshot) -> io::Result<()> {
     let _ = disk.remove(&names.first());
     aof.sizes[0].store(length, Ordering::Release);
     aof.sizes[1].store(0, Ordering::Release);
+    aof.durable.fetch_max(aof.rewrites.end_then.load(Ordering::Acquire), Ordering::AcqRel);
     if state == State::Waiting {
         turned_on(world)?;
     }
@@ -256,11 +262,13 @@ fn trust(world: World<'_>) {
 
 /// The first base is there: from now on replies wait for the file.
 fn turned_on(world: World<'_>) -> io::Result<()> {
-    let aof = &world.persist.aof;
+    let (aof, policy) = (&world.persist.aof, world.config.load().appendfsync);
     aof.write_out(world, false);
-    aof.sync()?;
+    if policy != Appendfsync::No {
+        aof.sync().inspect_err(|error| aof.distrust(error))?;
+    }
     aof.set_state(State::On);
-    aof.publish(world.config.load().appendfsync);
+    aof.publish(policy);
     Ok(())
 }
 
@@ -362,7 +370,7 @@ fn stop(world: World<'_>) {
     world.log.enable(false);
     aof.writer.lock().restart(None, 0, Default::default());
     aof.failed.iter().for_each(|f| f.store(false, Ordering::Release));
-    aof.publish(crate::config::choices::Appendfsync::No);
+    aof.publish(Appendfsync::No);
     if persist.child() == Child::Aof
         && let Some(stopper) = &*persist.stopper.lock()
     {
