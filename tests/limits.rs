@@ -24,7 +24,7 @@ type Start<'s> = &'s dyn Fn(&[&str]) -> Server;
 
 on_both! {
     strangers_hold_next_to_nothing a_subscriber_that_does_not_read_is_dropped the_largest_client_goes_first
-    endless_requests_end
+    endless_requests_end a_burst_of_connections_does_not_pass_maxclients
 }
 
 /// The number behind `name:` in a section of INFO.
@@ -100,4 +100,20 @@ fn endless_requests_end(start: Start<'_>) {
     let sent = flood(&mut client, &[b'x'; 65536]);
     assert!(sent < 32 << 20, "{sent}");
     assert_eq!(info(&mut admin, "client_query_buffer_limit_disconnections"), 1);
+}
+
+fn a_burst_of_connections_does_not_pass_maxclients(start: Start<'_>) {
+    let server = start(&["--maxclients", "5", "--io-threads", "2"]);
+    let sockets: Vec<_> =
+        (0..60).map(|_| std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap()).collect();
+    let is_served = |mut socket: std::net::TcpStream| {
+        use std::io::{Read, Write};
+        let mut first = [0];
+        // One that was refused may be closed already.
+        let asked = socket.write_all(b"PING\r\n").and_then(|()| socket.read_exact(&mut first));
+        asked.is_ok() && first == *b"+"
+    };
+    // All stay open until the last has been asked.
+    let served = sockets.iter().filter(|socket| is_served(socket.try_clone().unwrap())).count();
+    assert!((1..=5).contains(&served), "{served}");
 }

@@ -67,6 +67,10 @@ fn is_up(replica: &Server) -> bool {
     info(replica, "master_link_status") == "up"
 }
 
+fn partial_syncs(server: &Server) -> u32 {
+    info(server, "sync_partial_ok").parse().unwrap()
+}
+
 fn digest(server: &Server) -> String {
     text(&server.connect().cmd("DEBUG DIGEST"))
 }
@@ -157,9 +161,18 @@ fn peregrine_follows_redis_through_cut_links_and_others_follow_it() {
         follow(&leaf, &middle);
         follow(&redis_leaf, &middle);
         wait_until("all links are up", || is_up(&leaf) && is_up(&redis_leaf));
-        for server in [&middle, &leaf, &middle, &redis_leaf] {
-            server.connect().cmd("CLIENT KILL TYPE master");
+        // Each cut link is taken up again before the next is cut.
+        for cuts in
+            [&[(&middle, &primary)][..], &[(&middle, &primary), (&leaf, &middle)], &[(&redis_leaf, &middle)]]
+        {
             pause();
+            let before: Vec<u32> = cuts.iter().map(|(_, above)| partial_syncs(above)).collect();
+            for (server, _) in cuts {
+                server.connect().cmd("CLIENT KILL TYPE master");
+            }
+            wait_until("the links are taken up again", || {
+                cuts.iter().zip(&before).all(|((_, above), before)| partial_syncs(above) > *before)
+            });
         }
     });
     for replica in [&middle, &leaf, &redis_leaf] {
@@ -168,8 +181,6 @@ fn peregrine_follows_redis_through_cut_links_and_others_follow_it() {
     // What was missed came from the backlog.
     assert_eq!(info(&primary, "sync_full"), "1", "{}", primary.log());
     assert_eq!(info(&middle, "sync_full"), "2", "{}", middle.log());
-    assert!(info(&primary, "sync_partial_ok").parse::<u32>().unwrap() >= 2);
-    assert!(info(&middle, "sync_partial_ok").parse::<u32>().unwrap() >= 2);
 }
 
 #[test]
@@ -205,6 +216,44 @@ fn redis_and_peregrine_follow_peregrine_through_cut_links() {
     assert_same(&primary, &redis);
     assert_same(&primary, &own);
     assert_eq!(info(&primary, "sync_full"), "2");
+}
+
+#[test]
+fn a_killed_link_is_cut_though_the_replica_stands_still() {
+    let (primary, replica) = (peregrine(), peregrine());
+    follow(&replica, &primary);
+    wait_until("the link is up", || is_up(&replica));
+    under_load(&primary, || {
+        pause();
+        let mut client = replica.connect();
+        for line in ["MULTI", "CLIENT KILL TYPE master", "DEBUG SLEEP 4"] {
+            client.cmd(line);
+        }
+        let sleeper = std::thread::spawn(move || {
+            client.cmd("EXEC");
+            Instant::now()
+        });
+        wait_until("the primary has lost its replica", || info(&primary, "connected_slaves") == "0");
+        let lost = Instant::now();
+        assert!(lost < sleeper.join().unwrap());
+    });
+    assert_same(&primary, &replica);
+}
+
+#[test]
+fn a_snapshot_for_replicas_heeds_the_delay_between_keys() {
+    let (primary, replica) = (peregrine(), peregrine());
+    let mut client = primary.connect();
+    client.cmd("DEBUG POPULATE 100");
+    client.cmd("CONFIG SET rdb-key-save-delay 1000000");
+    follow(&replica, &primary);
+    wait_until("the snapshot comes", || info(&replica, "master_sync_in_progress") == "1");
+    pause();
+    assert_eq!(info(&primary, "rdb_bgsave_in_progress"), "1");
+    assert!(!is_up(&replica));
+    client.cmd("CONFIG SET rdb-key-save-delay 0");
+    wait_until("the link is up", || is_up(&replica));
+    assert_same(&primary, &replica);
 }
 
 /// Everything that an older Redis knows.

@@ -231,6 +231,8 @@ impl Client {
 #[derive(Debug)]
 pub struct Registry {
     clients: RwLock<BTreeMap<u64, Arc<Client>>>,
+    /// Connections that have been admitted and are not among the clients yet.
+    coming: Arc<AtomicUsize>,
     next_id: AtomicU64,
     mailboxes: Arc<[Mailbox<Message>]>,
     /// Clients in blocking commands.
@@ -247,11 +249,22 @@ pub struct Registry {
     pub tracking: Tracking,
 }
 
+/// A place among the clients, kept for one that comes.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Registry {
     /// No clients yet.
     pub fn new(threads: usize) -> Self {
         Registry {
             clients: RwLock::default(),
+            coming: Arc::default(),
             next_id: AtomicU64::new(1),
             mailboxes: (0..threads).map(|_| Mailbox::default()).collect(),
             blocked: AtomicUsize::new(0),
@@ -271,6 +284,23 @@ impl Registry {
     /// Enters a client.
     pub fn add(&self, client: Arc<Client>) {
         self.clients.write().insert(client.id, client);
+    }
+
+    /// Keeps a place for a connection that is on its way to its thread, or has to agree on TLS first; `None` when there
+    /// are `most` clients already.
+    pub fn admit(&self, most: usize) -> Option<Place> {
+        let clients = self.clients.read();
+        let coming = self.coming.fetch_add(1, Ordering::AcqRel);
+        let place = Place(self.coming.clone());
+        (clients.len() + coming < most).then_some(place)
+    }
+
+    /// Enters a client in the place that was kept for it.
+    pub fn seat(&self, client: Arc<Client>, place: Place) {
+        let mut clients = self.clients.write();
+        clients.insert(client.id, client);
+        // Under the lock: nobody counts it twice, nor not at all.
+        drop(place);
     }
 
     /// Strikes a client off.

@@ -190,6 +190,9 @@ fn client_kill(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> R
             client.set(registry::CLOSE_AFTER_REPLY, true);
         } else if client.kill() {
             killed += 1;
+            if client.kind() == ClientType::Master {
+                ctx.core.replication.link.cut();
+            }
             ctx.post(Message::Kill { to: client.id });
         }
     }

@@ -21,7 +21,7 @@ use crate::net::batch::{self, Fed};
 use crate::net::debug;
 use crate::net::feed::Sender;
 use crate::net::limits::Rules;
-use crate::net::listener::Accepted;
+use crate::net::listener::{Accepted, Connected};
 use crate::net::stream::Stream;
 use crate::net::thread::{READ_SIZE, Thread};
 use crate::pubsub::Space;
@@ -121,8 +121,8 @@ impl Conn {
 
 /// Serves one connection until either side closes it.
 pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
-    let Some((stream, client)) = accepted.into_stream(&thread).await else { return };
-    let conn = open(&thread, stream, client);
+    let Some(connected) = accepted.into_stream(&thread).await else { return };
+    let conn = open(&thread, connected);
     last(thread, conn).await;
 }
 
@@ -131,13 +131,13 @@ pub async fn serve(thread: Rc<Thread>, accepted: Accepted) {
 pub(crate) fn welcome(thread: &Rc<Thread>) {
     while let Ok(accepted) = thread.accepted.borrow_mut().try_recv() {
         match accepted.at_once(thread) {
-            Ok(Some((stream, client))) => {
-                let conn = open(thread, stream, client);
+            Ok(Some(connected)) => {
+                let conn = open(thread, connected);
                 tokio::task::spawn_local(last(thread.clone(), conn));
             }
             Ok(None) => {}
-            Err((socket, acceptor)) => {
-                let accepted = Accepted::Tcp(socket, Some(acceptor));
+            Err((socket, acceptor, place)) => {
+                let accepted = Accepted::Tcp(socket, Some(acceptor), place);
                 tokio::task::spawn_local(serve(thread.clone(), accepted));
             }
         }
@@ -145,7 +145,7 @@ pub(crate) fn welcome(thread: &Rc<Thread>) {
 }
 
 /// Makes a connection of a socket.
-fn open(thread: &Rc<Thread>, stream: Stream, client: Arc<Client>) -> Rc<Conn> {
+fn open(thread: &Rc<Thread>, (stream, client, place): Connected) -> Rc<Conn> {
     let core = &thread.core;
     let session = Session::new(client.clone(), core.acl.first_login(), core.acl.is_open());
     let state = State {
@@ -169,7 +169,7 @@ fn open(thread: &Rc<Thread>, stream: Stream, client: Arc<Client>) -> Rc<Conn> {
         stream: RefCell::new(stream),
         waker: Cell::new(None),
     });
-    core.clients.add(client.clone());
+    core.clients.seat(client.clone(), place);
     thread.conns.borrow_mut().insert(client.id, conn.clone());
     conn
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::client::registry::{self, Client};
+use crate::client::registry::{self, Client, Place};
 use crate::dispatch::core::Core;
 use crate::net::stream::Stream;
 use crate::net::thread::Thread;
@@ -17,10 +17,13 @@ use crate::net::thread::Thread;
 #[derive(Debug)]
 pub enum Accepted {
     /// TCP, with TLS to be negotiated when an acceptor is given.
-    Tcp(std::net::TcpStream, Option<TlsAcceptor>),
+    Tcp(std::net::TcpStream, Option<TlsAcceptor>, Place),
     /// A unix socket; the path is for CLIENT LIST.
-    Unix(std::os::unix::net::UnixStream, String),
+    Unix(std::os::unix::net::UnixStream, String, Place),
 }
+
+/// A connection on its thread, and the place among the clients that is kept for it.
+pub type Connected = (Stream, Arc<Client>, Place);
 
 /// Negotiates TLS.
 #[derive(Clone)]
@@ -34,12 +37,12 @@ impl std::fmt::Debug for TlsAcceptor {
 
 impl Accepted {
     /// The connection on its thread's runtime. `None` when it is gone already or TLS failed.
-    pub async fn into_stream(self, thread: &Thread) -> Option<(Stream, Arc<Client>)> {
+    pub async fn into_stream(self, thread: &Thread) -> Option<Connected> {
         match self.at_once(thread) {
             Ok(connected) => connected,
-            Err((socket, acceptor)) => {
+            Err((socket, acceptor, place)) => {
                 let (stream, client) = tcp(socket, thread)?;
-                Some((Stream::Tls(Box::new(acceptor.0.accept(stream).await.ok()?)), client))
+                Some((Stream::Tls(Box::new(acceptor.0.accept(stream).await.ok()?)), client, place))
             }
         }
     }
@@ -48,19 +51,21 @@ impl Accepted {
     ///
     /// # Errors
     /// What has to agree on TLS first.
-    pub fn at_once(self, thread: &Thread) -> Result<Option<(Stream, Arc<Client>)>, NeedsTls> {
+    pub fn at_once(self, thread: &Thread) -> Result<Option<Connected>, NeedsTls> {
         match self {
-            Accepted::Tcp(socket, Some(acceptor)) => Err((socket, acceptor)),
-            Accepted::Tcp(socket, None) => {
-                Ok(tcp(socket, thread).map(|(stream, client)| (Stream::Tcp(stream), client)))
+            Accepted::Tcp(socket, Some(acceptor), place) => Err((socket, acceptor, place)),
+            Accepted::Tcp(socket, None, place) => {
+                Ok(tcp(socket, thread).map(|(stream, client)| (Stream::Tcp(stream), client, place)))
             }
-            Accepted::Unix(socket, path) => Ok(unix(socket, &path, thread)),
+            Accepted::Unix(socket, path, place) => {
+                Ok(unix(socket, &path, thread).map(|(stream, client)| (stream, client, place)))
+            }
         }
     }
 }
 
 /// A connection that begins with a handshake.
-pub type NeedsTls = (std::net::TcpStream, TlsAcceptor);
+pub type NeedsTls = (std::net::TcpStream, TlsAcceptor, Place);
 
 fn tcp(socket: std::net::TcpStream, thread: &Thread) -> Option<(TcpStream, Arc<Client>)> {
     let addr = socket.peer_addr().ok()?.to_string();
@@ -111,17 +116,17 @@ fn refuse(socket: impl io::Write, why: &str) {
     let _ = socket.write(why.as_bytes());
 }
 
-/// Why a connection is not welcome, if it is not.
-fn objection(core: &Core, peer_is_local: bool) -> Option<&'static str> {
+/// A place for a connection, or why it is not welcome.
+fn admit(core: &Core, peer_is_local: bool) -> Result<Place, &'static str> {
     let config = core.config.load();
-    if core.clients.count() as u64 >= u64::from(config.maxclients) {
+    let Some(place) = core.clients.admit(config.maxclients as usize) else {
         core.stats.rejected_connections.fetch_add(1, Ordering::Relaxed);
-        return Some("-ERR max number of clients reached\r\n");
-    }
+        return Err("-ERR max number of clients reached\r\n");
+    };
     if config.protected_mode && !peer_is_local && default_needs_no_password(core) {
-        return Some(PROTECTED);
+        return Err(PROTECTED);
     }
-    None
+    Ok(place)
 }
 
 fn default_needs_no_password(core: &Core) -> bool {
@@ -145,10 +150,13 @@ pub async fn accept_tcp(core: Arc<Core>, listener: TcpListener, tls: Option<TlsA
         };
         core.stats.connections.fetch_add(1, Ordering::Relaxed);
         let Ok(socket) = socket.into_std() else { continue };
-        if let Some(why) = objection(&core, peer.ip().to_canonical().is_loopback()) {
-            refuse(&socket, why);
-            continue;
-        }
+        let place = match admit(&core, peer.ip().to_canonical().is_loopback()) {
+            Ok(place) => place,
+            Err(why) => {
+                refuse(&socket, why);
+                continue;
+            }
+        };
         let _ = socket.set_nodelay(true);
         let keepalive = core.config.load().tcp_keepalive;
         if keepalive > 0 {
@@ -158,7 +166,7 @@ pub async fn accept_tcp(core: Arc<Core>, listener: TcpListener, tls: Option<TlsA
                 .with_interval((time / 3).max(std::time::Duration::from_secs(1)));
             let _ = socket2::SockRef::from(&socket).set_tcp_keepalive(&options);
         }
-        spread.give(Accepted::Tcp(socket, tls.clone()));
+        spread.give(Accepted::Tcp(socket, tls.clone(), place));
     }
 }
 
@@ -174,9 +182,9 @@ pub async fn accept_unix(core: Arc<Core>, listener: UnixListener, path: String, 
         };
         core.stats.connections.fetch_add(1, Ordering::Relaxed);
         let Ok(socket) = socket.into_std() else { continue };
-        match objection(&core, true) {
-            Some(why) => refuse(&socket, why),
-            None => spread.give(Accepted::Unix(socket, path.clone())),
+        match admit(&core, true) {
+            Err(why) => refuse(&socket, why),
+            Ok(place) => spread.give(Accepted::Unix(socket, path.clone(), place)),
         }
     }
 }

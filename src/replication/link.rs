@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -99,6 +99,8 @@ pub struct Link {
     /// Keys with an expiry that clients of a writable replica have written: nobody else removes them.
     own: Mutex<BTreeSet<OwnKey>>,
     changed: Condvar,
+    /// The connection, to be cut by others.
+    socket: Mutex<Option<TcpStream>>,
 }
 
 impl Link {
@@ -137,6 +139,14 @@ impl Link {
         self.status.lock().clone()
     }
 
+    /// Cuts the connection at once, also when the thread is busy or waits for locks: the primary is not to count on this
+    /// replica any more.
+    pub fn cut(&self) {
+        if let Some(socket) = &*self.socket.lock() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
     /// Gives the server another primary, or makes it one. Call it under all locks. Returns the new epoch.
     pub fn aim(&self, primary: Option<(String, u16)>, now_ms: u64) -> u64 {
         let mut status = self.status.lock();
@@ -144,6 +154,7 @@ impl Link {
         self.up.store(false, Ordering::Release);
         self.replica.store(primary.is_some(), Ordering::Release);
         self.own.lock().clear();
+        self.cut();
         *status = Status { primary, since_ms: now_ms, ..Status::default() };
         self.changed.notify_all();
         epoch
@@ -249,8 +260,10 @@ fn follow_once(
     });
     tracing::info!("Connecting to MASTER {host}:{port}");
     let mut wire = Wire::connect(site, host, port, epoch)?;
+    *link.socket.lock() = Some(wire.socket.try_clone()?);
     let client = wire.register(clients);
     let result = talk(&mut wire, follow);
+    *link.socket.lock() = None;
     clients.remove(client.id);
     result
 }

@@ -198,7 +198,8 @@ fn grow(
     };
     // Those who read it have it open.
     let _ = world.persist.disk.remove(&path);
-    let walked = snapshot.walk(world.keyspace, |bytes| {
+    let pause = || world.config.load().rdb_key_save_delay;
+    let walked = snapshot.walk_slowly(world.keyspace, pause, |bytes| {
         let Ok(output) = &mut output else { return Err(io::Error::other("no file")) };
         output.write(bytes)?;
         transfer.written.store(output.written(), Ordering::Release);
