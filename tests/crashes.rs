@@ -93,7 +93,7 @@ impl Tally {
             _ => self.power += 1,
         }
         *self.by_keeping.entry(format!("{keeping:?}")).or_default() += 1;
-        if self.crashes % REPORT_EVERY == 0 {
+        if self.crashes.is_multiple_of(REPORT_EVERY) {
             println!("{} crashes, {} faults, no violation so far", self.crashes, self.faults);
         }
     }

@@ -265,7 +265,7 @@ impl<V> Entry<V> {
                     parts.end - parts.string,
                 )),
                 INT => View::Int(self.at.add(parts.payload).cast::<i64>().read()),
-                SHORT => View::Int((self.header().cast_signed() >> 48) as i64),
+                SHORT => View::Int(self.header().cast_signed() >> 48),
                 _ => View::Value(self.at.add(parts.payload).cast::<V>().as_ref()),
             }
         }

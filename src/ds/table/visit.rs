@@ -188,7 +188,7 @@ impl<I: Item> Table<I> {
         visit: &mut dyn FnMut(ItemRef<'_, I>),
     ) -> usize {
         let (mut cursor, mut seen) = (position(random), 0);
-        let before = (1u32 << ((random & 0xffff) * SLOTS as u64 >> 16)) - 1;
+        let before = (1u32 << (((random & 0xffff) * SLOTS as u64) >> 16)) - 1;
         let mut start = None;
         for _ in 0..n.saturating_mul(16) {
             let Some(stop) = self.stop(cursor) else { break };
