@@ -24,7 +24,8 @@ type Start<'s> = &'s dyn Fn(&[&str]) -> Server;
 
 on_both! {
     strangers_hold_next_to_nothing a_subscriber_that_does_not_read_is_dropped the_largest_client_goes_first
-    endless_requests_end a_burst_of_connections_does_not_pass_maxclients
+    endless_requests_end a_burst_of_connections_does_not_pass_maxclients an_idle_client_gives_its_buffers_back
+    long_requests_are_not_remembered
 }
 
 /// The number behind `name:` in a section of INFO.
@@ -32,6 +33,14 @@ fn info(client: &mut Client, name: &str) -> u64 {
     let text = client.cmd("INFO everything").text();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned));
     line.unwrap_or_else(|| panic!("INFO has no {name}")).trim().parse().unwrap()
+}
+
+/// A number of the line of CLIENT LIST of the client with this name.
+fn listed(admin: &mut Client, client: &str, field: &str) -> u64 {
+    let text = admin.cmd("CLIENT LIST").text();
+    let line = text.lines().find(|line| line.contains(&format!(" name={client} "))).unwrap();
+    let word = line.split(' ').find_map(|word| word.strip_prefix(field)?.strip_prefix('='));
+    word.unwrap_or_else(|| panic!("{line} has no {field}")).parse().unwrap()
 }
 
 /// Sends the same again and again, and reads nothing, until the server closes the connection. Returns how much went.
@@ -116,4 +125,44 @@ fn a_burst_of_connections_does_not_pass_maxclients(start: Start<'_>) {
     // All stay open until the last has been asked.
     let served = sockets.iter().filter(|socket| is_served(socket.try_clone().unwrap())).count();
     assert!((1..=5).contains(&served), "{served}");
+}
+
+fn an_idle_client_gives_its_buffers_back(start: Start<'_>) {
+    let server = start(&[]);
+    let (mut busy, mut admin) = (server.connect(), server.connect());
+    busy.cmd("CLIENT SETNAME busy");
+    busy.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3\r\na").unwrap();
+    let start = Instant::now();
+    let room = |admin: &mut Client| listed(admin, "busy", "qbuf") + listed(admin, "busy", "qbuf-free");
+    // What comes next has room, and goes on having it.
+    while !(16 << 10..48 << 10).contains(&room(&mut admin)) {
+        assert!(start.elapsed() < Duration::from_secs(5), "no room is made for the rest of a request");
+    }
+    busy.send_raw(b"bc\r\n").unwrap();
+    assert_eq!(busy.read().unwrap().value.text(), "OK");
+    assert!(room(&mut admin) > 15 << 10);
+    busy.call(&["SET", "k", &"v".repeat(10_000)]);
+    busy.cmd("GET k");
+    let before = listed(&mut admin, "busy", "tot-mem");
+    while room(&mut admin) > 0 || listed(&mut admin, "busy", "rbs") > 2048 {
+        assert!(start.elapsed() < Duration::from_secs(30), "an idle client holds buffers");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(listed(&mut admin, "busy", "tot-mem") < before - (16 << 10));
+    assert_eq!(busy.cmd("STRLEN k").number(), Some(10_000));
+}
+
+fn long_requests_are_not_remembered(start: Start<'_>) {
+    let server = start(&[]);
+    let mut client = server.connect();
+    client.cmd("DEL nothing");
+    let before = info(&mut client, "used_memory");
+    let mut request = vec!["DEL".to_owned()];
+    request.extend((0..200_000).map(|i| format!("nosuch:{i}")));
+    assert_eq!(client.call(&request).number(), Some(0));
+    let start = Instant::now();
+    while info(&mut client, "used_memory") > before + (1 << 20) {
+        assert!(start.elapsed() < Duration::from_secs(20), "the memory of a long request is kept");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }

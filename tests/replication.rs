@@ -543,3 +543,17 @@ fn a_damaged_snapshot_does_not_cost_the_replica_its_data() {
     wait_until("the snapshot has been refused", || replica.log().contains("Failed trying to load"));
     assert_eq!(text(&replica.connect().cmd("GET precious")), "1");
 }
+
+#[test]
+fn a_replica_has_the_oom_score_of_replicas() {
+    for start in [Server::oracle, Server::peregrine] {
+        let server = start(&["--oom-score-adj", "yes", "--oom-score-adj-values", "10 20 30"]);
+        let score = || -> i32 {
+            let path = format!("/proc/{}/oom_score_adj", server.pid());
+            std::fs::read_to_string(path).unwrap().trim().parse().unwrap()
+        };
+        let primary = score();
+        server.connect().cmd("REPLICAOF 127.0.0.1 1");
+        assert_eq!(score(), (primary + 10).min(1000));
+    }
+}

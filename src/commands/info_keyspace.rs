@@ -4,10 +4,14 @@ use std::fmt::Write;
 
 use crate::commands::prelude::*;
 use crate::ds::entry::View;
+use crate::keyspace::db::Db;
 use crate::value::{Kind, Value};
 
 /// With so many keys a distribution is not worked out unasked.
 const MANY: usize = 100_000;
+
+/// So many keys of a shard are walked through for an exact number.
+const FEW: usize = 1000;
 
 /// The types in the order in which distributions are printed, with what is counted of each.
 const KINDS: &[(Kind, &str)] = &[
@@ -19,16 +23,29 @@ const KINDS: &[(Kind, &str)] = &[
 ];
 
 /// Calls `f` for every database in every shard.
-fn each_db(ctx: &mut Ctx<'_>, mut f: impl FnMut(usize, &crate::keyspace::db::Db)) {
+fn each_db(ctx: &mut Ctx<'_>, mut f: impl FnMut(usize, &Db)) {
     for shard in 0..ctx.keyspace().shard_count() {
         ctx.locks.with_shard(shard, |shard| shard.dbs.iter().enumerate().for_each(|(n, db)| f(n, db)));
     }
 }
 
+/// How many hashes have fields that expire: counted while that takes no time to speak of. The database itself knows
+/// how many there may be at most, and finds out with every round of the sweep.
+fn hashes_with_expiring_fields(db: &Db) -> usize {
+    if db.field_expires == 0 || db.table.len() > FEW {
+        return db.field_expires;
+    }
+    let expires = |view: View<'_, Value>| match view {
+        View::Value(Value::Hash(hash)) => hash.next_expiry().is_some(),
+        _ => false,
+    };
+    db.table.iter().filter(|slot| slot.mark() && expires(slot.view())).count()
+}
+
 pub(super) fn keyspace(ctx: &mut Ctx<'_>, text: &mut String) -> std::fmt::Result {
     let mut totals = vec![[0usize; 3]; ctx.keyspace().databases()];
     each_db(ctx, |n, db| {
-        let found = [db.table.len(), db.expires, db.field_expires];
+        let found = [db.table.len(), db.expires, hashes_with_expiring_fields(db)];
         totals[n].iter_mut().zip(found).for_each(|(sum, n)| *sum += n);
     });
     let left = ctx.core.upkeep.time_left.lock();

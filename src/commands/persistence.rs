@@ -107,12 +107,14 @@ fn bgsave(ctx: &mut Ctx<'_>, args: &mut Args<'_>, out: &mut Reply<'_>) -> Result
     let schedule = args.word("schedule");
     args.end()?;
     let persist = &ctx.core.persist;
-    if persist.child() == Child::Rdb {
+    let busy = persist.child();
+    let may_wait = persist.saves_empty.load(Ordering::Acquire);
+    if busy == Child::Rdb && !may_wait {
         return Err(SAVE_IN_PROGRESS);
     }
     let in_exec = ctx.mode != Mode::Direct;
-    if in_exec || persist.child() != Child::None {
-        if !schedule && !in_exec {
+    if in_exec || busy != Child::None {
+        if !schedule && !in_exec && !may_wait {
             return Err(Error::new(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible.",
             ));

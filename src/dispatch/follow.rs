@@ -38,6 +38,11 @@ pub fn aim(core: &Core, primary: Option<(String, u16)>) -> io::Result<()> {
     core.config.update(|config| {
         config.replicaof = Primary(primary.as_ref().map(|(host, port)| (text(host), *port)));
     });
+    if was_replica != primary.is_some() {
+        let config = core.config.load();
+        // The kernel's score of replicas may be another one. It has told the log when it cannot be set.
+        let _ = core.outside.apply("oom-score-adj", &config, &config);
+    }
     let epoch = link.aim(primary.clone(), now);
     if primary.is_some() {
         core.log.follow(Some(epoch));

@@ -92,7 +92,11 @@ fn run(core: &Weak<Core>, id: usize, rng: Rng) {
         // Nothing changes while CLIENT PAUSE holds writes back.
         if due && core.clients.pause.now(now / 1000).is_none() {
             last = now;
+            let logged = core.log.end();
             sweeper.sweep(&core, period);
+            if core.log.end() != logged {
+                core.persist.aof.hurry(core.world());
+            }
             sweeper.swept(&core, began);
         }
         if core.replication.link.is_replica() && core.replication.link.remembered() > 0 {
@@ -218,6 +222,10 @@ impl Sweeper {
         let Some(mut locks) = core.keyspace.locked_some(&[shard as u16], &patient) else {
             return (nothing, 0);
         };
+        // Once DEBUG SET-ACTIVE-EXPIRE 0 has been answered nothing goes, though a sweep was under way.
+        if !core.active_expire.load(Ordering::Acquire) {
+            return (nothing, 0);
+        }
         let now = self.worker.now_ms;
         let looked = locks.with_shard(shard, |shard| expire::look(shard.db(db), now, keys, &mut due));
         let found = due.keys.len() + due.hashes.len();

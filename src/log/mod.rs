@@ -32,6 +32,10 @@ pub use crate::log::stream::{Backlog, Feed, Id, Lost, Mark};
 /// Room that a new piece begins with, in bytes.
 const ROOM: usize = 16 * 1024;
 
+/// A piece is sealed before it gets longer, in bytes, though nobody asks for it yet: what a slow reader leaves, and what
+/// the backlog keeps, then takes hardly more memory than it has bytes.
+const LONGEST: usize = 64 * 1024;
+
 /// A part of the append-only file.
 #[derive(Debug, Clone)]
 pub enum Piece {
@@ -110,6 +114,18 @@ impl Inner {
         }
     }
 
+    /// Makes room for more in the open piece, or begins the next one. Of room that stays empty a slow reader keeps as
+    /// much as of what is filled, so it grows by powers of two, which the allocator has no need to round up.
+    fn make_room(&mut self, more: usize) {
+        if self.open.len() + more > LONGEST {
+            self.seal();
+        }
+        let need = self.open.len() + more;
+        let room = if need > LONGEST { need } else { need.next_power_of_two().max(ROOM) };
+        let before = std::mem::replace(&mut self.open, BytesMut::with_capacity(room));
+        self.open.extend_from_slice(&before);
+    }
+
     fn put(&mut self, bytes: &[u8], to: Readers) {
         let to = to.and(self.readers);
         if to == Readers::NONE {
@@ -120,7 +136,7 @@ impl Inner {
             self.open_for = to;
         }
         if self.open.capacity() - self.open.len() < bytes.len() {
-            self.open.reserve(bytes.len().max(ROOM));
+            self.make_room(bytes.len());
         }
         self.open.extend_from_slice(bytes);
         if to.replicas {

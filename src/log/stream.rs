@@ -319,6 +319,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::LONGEST;
     use crate::log::entry::{Logged, encode_command};
 
     fn set(n: usize) -> [Logged; 1] {
@@ -354,6 +355,20 @@ mod tests {
         let file = String::from_utf8(file).unwrap();
         assert!(!file.contains("PING") && file.matches("SET\r\n").count() == 3);
         assert_eq!(file.matches("SELECT").count(), 1);
+    }
+
+    #[test]
+    fn what_nobody_fetches_waits_in_pieces_that_are_not_long() {
+        let log = Log::default();
+        log.open_stream(100);
+        let feed = Arc::new(Feed::default());
+        log.attach(&feed);
+        for n in 0..20_000 {
+            log.append(&set(n));
+        }
+        let waiting = feed.waiting();
+        assert!(waiting > 500_000 && log.mark().offset - waiting <= LONGEST as u64);
+        assert!(std::iter::from_fn(|| feed.pop()).all(|piece| piece.len() <= LONGEST));
     }
 
     #[test]

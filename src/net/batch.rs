@@ -27,6 +27,9 @@ use crate::resp::request::{self, Limits, Parsed};
 /// Requests that one turn runs at most.
 const BATCH: usize = 64;
 
+/// Room for the places of so many arguments is kept between requests: longer ones are rare.
+const KEPT_ARGS: usize = 1024;
+
 /// What feeding bytes came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fed {
@@ -57,6 +60,19 @@ struct Batch<'d> {
 /// Runs the complete requests at the start of `data`, batch after batch, unless others should get a turn. Returns how
 /// many bytes of it are done with.
 pub fn feed_all(
+    thread: &Rc<Thread>,
+    conn: &Rc<Conn>,
+    worker: &mut Worker,
+    state: &mut State,
+    data: &[u8],
+) -> (usize, Fed) {
+    let (used, fed) = feed_batches(thread, conn, worker, state, data);
+    // Before its replies are sent: who has got them may ask.
+    conn.client.query[0].store(data.len() - used, Ordering::Relaxed);
+    (used, fed)
+}
+
+fn feed_batches(
     thread: &Rc<Thread>,
     conn: &Rc<Conn>,
     worker: &mut Worker,
@@ -175,6 +191,7 @@ fn parse<'d>(state: &mut State, data: &'d [u8], limits: Limits, words: &'d mut V
         match state.parser.next(rest, limits) {
             Parsed::Request { len } => {
                 batch.argv.extend(state.parser.args().iter().filter_map(|r| rest.get(r.clone())));
+                state.parser.shrink_to(KEPT_ARGS);
                 batch.end += len;
                 batch.requests.push(Request { args: from..batch.argv.len(), end: batch.end });
             }

@@ -15,7 +15,7 @@ use crate::client::registry::{Client, ClientType, KILLED, REPLY_BUFFER};
 use crate::client::session::Session;
 use crate::dispatch::ctx::Blocked;
 use crate::dispatch::debug::Handover;
-use crate::dispatch::{block, multi};
+use crate::dispatch::{block, multi, permit};
 use crate::error;
 use crate::net::batch::{self, Fed};
 use crate::net::debug;
@@ -23,13 +23,19 @@ use crate::net::feed::Sender;
 use crate::net::limits::Rules;
 use crate::net::listener::{Accepted, Connected};
 use crate::net::stream::Stream;
-use crate::net::thread::{READ_SIZE, Thread};
+use crate::net::thread::Thread;
 use crate::pubsub::Space;
 use crate::resp::reply::Reply;
 use crate::resp::request::Parser;
 
-/// Idle buffers larger than this are given back.
+/// The room that the rest of a request is received in at least, and how much room is kept for more output.
 const KEEP: usize = 16 * 1024;
+
+/// Input buffers are kept from request to request up to so many bytes, as long as requests need them.
+const KEEP_INPUT: usize = 1 << 20;
+
+/// Clients that have sent nothing for so many milliseconds hold no buffers.
+const IDLE_MS: u64 = 2000;
 
 /// What a connection keeps between turns.
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub struct State {
     pub parser: Parser,
     /// Received bytes that do not make a whole request yet.
     pub input: Vec<u8>,
+    /// The most of them that there have been since the connection was last looked after.
+    pub peak: usize,
     /// Replies that have not been sent.
     pub output: Vec<u8>,
     /// How much of the output has been.
@@ -70,15 +78,33 @@ impl State {
     }
 
     /// Keeps received bytes until they can be run. Room is made for the argument that is being received, but never
-    /// for more than as much again as has been received of it.
-    fn keep(&mut self, data: &[u8]) {
+    /// for more than as much again as has been received of it; beyond that `least` bytes, which spare a client that
+    /// sends its requests in pieces most allocations.
+    fn keep(&mut self, data: &[u8], least: usize) {
         let (len, need) = (self.input.len(), self.input.len() + data.len());
         if need > self.input.capacity() {
             let whole = len.saturating_add(self.parser.wanted(len));
             let room = if whole < need { need } else { whole.min(need.saturating_mul(2)) };
-            self.input.reserve_exact(room - len);
+            self.input.reserve_exact(room.max(least) - len);
         }
         self.input.extend_from_slice(data);
+        self.peak = self.peak.max(need);
+    }
+
+    /// Gives room back: all that holds nothing when the client is idle, and else what it has not needed of late.
+    fn trim(&mut self, idle: bool) {
+        let keep = if idle { 0 } else { self.peak.max(KEEP) };
+        let (len, room) = (self.input.len(), self.input.capacity());
+        if room > keep.max(2 * KEEP) || idle && (len == 0 || room - len > KEEP / 4) {
+            self.input.shrink_to(keep);
+        }
+        self.peak = len;
+        if idle {
+            self.parser.shrink_to(0);
+            if self.output.is_empty() {
+                self.output = Vec::new();
+            }
+        }
     }
 
     /// True when nothing keeps the next request from running.
@@ -152,6 +178,7 @@ fn open(thread: &Rc<Thread>, (stream, client, place): Connected) -> Rc<Conn> {
         session,
         parser: Parser::new(),
         input: Vec::new(),
+        peak: 0,
         output: Vec::new(),
         sent: 0,
         blocked: None,
@@ -244,7 +271,7 @@ fn turn(thread: &Rc<Thread>, conn: &Rc<Conn>, cx: &mut Context<'_>) -> Poll<io::
             if !state.killed {
                 state.input = input;
                 state.input.drain(..used);
-                if state.input.is_empty() && state.input.capacity() > READ_SIZE {
+                if state.input.is_empty() && state.input.capacity() > KEEP_INPUT {
                     state.input = Vec::new();
                 }
             }
@@ -289,13 +316,14 @@ fn receive(
     stats.socket_calls[0].add(1);
     count(&conn.client.traffic[0], n as u64);
     let data = buffer.get(..n).unwrap_or_default();
+    let least = if permit::has_entered(&thread.core, &state.session) { KEEP } else { 0 };
     if !state.input.is_empty() || !state.may_run() {
-        state.keep(data);
+        state.keep(data, least);
         return Ok(Poll::Ready(Fed::Nothing));
     }
     let (used, did) = batch::feed_all(thread, conn, &mut thread.worker.borrow_mut(), state, data);
-    if !state.killed {
-        state.keep(data.get(used..).unwrap_or_default());
+    if let Some(rest) = data.get(used..).filter(|rest| !state.killed && !rest.is_empty()) {
+        state.keep(rest, least);
     }
     Ok(Poll::Ready(did))
 }
@@ -524,10 +552,7 @@ pub fn look_after(thread: &Rc<Thread>, conn: &Rc<Conn>) {
         state.killed = true;
     }
     let rules = Rules { core: &thread.core, config: &config, now_ms: now };
-    // What is left of an incomplete request grows here; large ones are too rare to stay prepared for them.
-    if state.input.is_empty() && state.input.capacity() > KEEP {
-        state.input = Vec::new();
-    }
+    state.trim(idle > IDLE_MS);
     if !rules.check_output(client, &mut state) {
         rules.account(client, &mut state);
     }

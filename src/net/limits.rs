@@ -103,7 +103,8 @@ impl Rules<'_> {
         client.arguments.store(arguments, Ordering::Relaxed);
         client.query[0].store(state.input.len() - arguments, Ordering::Relaxed);
         client.query[1].store(input - state.input.len(), Ordering::Relaxed);
-        let memory = CONNECTION + state.output.capacity() + input + session.names_bytes + queued;
+        let buffers = state.output.capacity() + input + state.parser.memory();
+        let memory = CONNECTION + buffers + session.names_bytes + queued;
         let streamed = state.waiting() - (state.output.len() - state.sent);
         let memory = memory.saturating_add(streamed);
         let exempt =

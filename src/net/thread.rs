@@ -22,7 +22,7 @@ use crate::net::listener::Accepted;
 use crate::net::standin::{self, StandIn};
 
 /// Bytes that one read takes at most; shared by all connections of the thread.
-pub const READ_SIZE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// One I/O thread.
 pub struct Thread {

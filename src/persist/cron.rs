@@ -21,9 +21,14 @@ pub fn tick(world: World<'_>) {
         let _ = aof::rewrite::begin(world);
         return;
     }
-    let due = persist.save_scheduled.load(Ordering::Acquire) || emptied(world) || point_reached(world);
-    if due && let Err(error) = save::begin_background(world) {
-        tracing::warn!("Can't save in background: {error}");
+    let scheduled = persist.save_scheduled.load(Ordering::Acquire);
+    let emptied = !scheduled && emptied(world);
+    if scheduled || emptied || point_reached(world) {
+        // Before it begins, so that nobody finds it without its reason.
+        persist.saves_empty.store(emptied, Ordering::Release);
+        if let Err(error) = save::begin_background(world) {
+            tracing::warn!("Can't save in background: {error}");
+        }
     }
 }
 

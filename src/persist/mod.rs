@@ -172,6 +172,8 @@ pub struct Persist {
     pub save_scheduled: AtomicBool,
     /// The data was emptied: the file on disk should say so soon.
     flushed: AtomicBool,
+    /// That is being done. Redis does it inside FLUSHALL, so whoever wants to save meanwhile is not refused.
+    pub saves_empty: AtomicBool,
     /// Where the replicas' stream stood when the snapshot that was loaded last was taken, if that is known.
     pub loaded_mark: Mutex<Option<Mark>>,
     /// The sources of the function libraries, for the files that are written.
@@ -213,6 +215,7 @@ impl Persist {
             stopper: Mutex::default(),
             save_scheduled: false.into(),
             flushed: false.into(),
+            saves_empty: false.into(),
             loaded_mark: Mutex::default(),
             libraries: Mutex::new(Arc::new(Vec::<Arc<[u8]>>::new)),
             jobs,
@@ -259,6 +262,7 @@ impl Persist {
             let ahead = stopper.progress().ahead.load(Ordering::Relaxed);
             self.status.last_ahead[which].store(ahead, Ordering::Release);
         }
+        self.saves_empty.store(false, Ordering::Release);
         self.child.store(0, Ordering::Release);
     }
 

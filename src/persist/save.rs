@@ -322,7 +322,8 @@ pub fn now(world: World<'_>) -> Option<io::Result<()>> {
         if persist.claim(Child::Rdb) {
             break;
         }
-        if persist.child() == Child::Rdb || persist.ending.load(Ordering::Acquire) {
+        let refused = persist.child() == Child::Rdb && !persist.saves_empty.load(Ordering::Acquire);
+        if refused || persist.ending.load(Ordering::Acquire) {
             return None;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));

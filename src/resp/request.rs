@@ -60,9 +60,6 @@ pub struct Parser {
     started: bool,
 }
 
-/// Room for so many arguments is kept between requests.
-const KEPT_ARGS: usize = 1024;
-
 impl Parser {
     /// A parser at the start of a request.
     pub fn new() -> Self {
@@ -83,6 +80,19 @@ impl Parser {
     /// True between the first and the last byte of a request.
     pub fn in_request(&self) -> bool {
         self.started
+    }
+
+    /// Keeps room for so many arguments and no more, unless it is needed for the request under way.
+    pub fn shrink_to(&mut self, args: usize) {
+        if !self.started && self.args.capacity() > args {
+            self.args.clear();
+            self.args.shrink_to(args);
+        }
+    }
+
+    /// Bytes that the places of arguments take.
+    pub fn memory(&self) -> usize {
+        self.args.capacity() * size_of::<Range<usize>>()
     }
 
     /// How many bytes of an incomplete request have been understood: what comes before the argument being received.
@@ -126,8 +136,6 @@ impl Parser {
             return Some(Parsed::Broken("unauthenticated multibulk length".into()));
         }
         self.args.clear();
-        // A huge request is rare, and not to be remembered by every idle connection.
-        self.args.shrink_to(KEPT_ARGS);
         if n <= 0 {
             return Some(Parsed::Request { len: next });
         }
