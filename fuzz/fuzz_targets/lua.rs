@@ -21,7 +21,7 @@ use peregrine::script::library::{FunctionEngine, Libraries};
 /// Bytes an interpreter may use.
 const MEMORY: usize = 32 << 20;
 /// Looks, one each 100,000 instructions, after which a script is stopped.
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 2;
 /// Inputs after which the interpreters are built anew, so that what one leaves behind can be told from what many do.
 const RENEWED: u32 = 2000;
 

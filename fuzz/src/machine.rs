@@ -11,6 +11,7 @@ use peregrine::ALLOCATOR;
 use peregrine::client::Session;
 use peregrine::client::message::Message;
 use peregrine::client::registry::Client;
+use peregrine::client::session::ReplyMode;
 use peregrine::config::cmdline::Invocation;
 use peregrine::config::file;
 use peregrine::dispatch::core::Core;
@@ -53,7 +54,9 @@ impl Machine {
         let Invocation::Serve(command) = Invocation::parse(&args) else {
             panic!("settings and nothing else")
         };
-        let loaded = file::load(&command, &mut std::io::empty(), &std::env::temp_dir()).expect("settings");
+        // Where it is, so that the fuzzer finds its files again.
+        let here = std::env::current_dir().expect("a directory");
+        let loaded = file::load(&command, &mut std::io::empty(), &here).expect("settings");
         let log = logging::start(&loaded.config).expect("a log");
         let core = Server::new(loaded, log).expect("a server").core();
         core.loading.store(false, Ordering::Release);
@@ -187,7 +190,8 @@ impl Machine {
             return Vec::new();
         }
         let values = values(&bytes);
-        let one = values.len() == 1 || requests::is_subscription(words);
+        let silent = std::mem::take(&mut session.reply_mode) != ReplyMode::On && values.is_empty();
+        let one = values.len() == 1 || silent || requests::is_subscription(words);
         let shown = || String::from_utf8_lossy(&requests::write(&[words.to_vec()])).into_owned();
         assert!(one, "{} replies to {}: {}", values.len(), shown(), String::from_utf8_lossy(&bytes));
         values
