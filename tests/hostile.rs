@@ -53,6 +53,11 @@ const ROWS: &[(&[&str], &str)] = &[
     (&["HSET h f v", "HEXPIRE h 100 FIELDS 9223372036854775807 f"], "-ERR"),
     (&["HGETEX h FIELDS"], "-ERR wrong number of arguments"),
     (&["HSETEX h EX 10 FIELDS 1 f v FIELDS 1 f v"], "-ERR"),
+    (&["HGETEX h EX 10 FIELDS 1 f FIELDS 1 f"], "-ERR"),
+    (&["CONFIG SET maxmemory 99999999999gb"], "-ERR"),
+    (&["SET k v", "COPY k l DB 9223372036854775808"], "-ERR"),
+    (&["SET k v", "OBJECT FREQ k"], "-ERR An LFU maxmemory policy is not selected"),
+    (&["XADD x MAXLEN ~ 9223372036854775807 LIMIT -1 1-1 f v"], "-ERR"),
     // Times that overflow.
     (&["SET k v EX 9223372036854775807"], "-ERR invalid expire time in 'set' command"),
     (&["SET k v", "EXPIRE k 9223372036854775807"], "-ERR invalid expire time in 'expire' command"),
@@ -74,6 +79,7 @@ const ROWS: &[(&[&str], &str)] = &[
     (&["SET k 1", "DECRBY k -9223372036854775808"], "-ERR decrement would overflow"),
     // One key or member several times.
     (&["MSETNX k a k b", "GET k"], "$1\r\nb"),
+    (&["MSETNX k a k b", "MSETNX k c k d"], ":0"),
     (&["GEOADD g 1 1 m", "GEORADIUS g 1 1 5 km STORE a STOREDIST b", "EXISTS a b"], ":1"),
     (&["XADD x 1-1 f v", "XREAD STREAMS STREAMS x 0"], "-ERR"),
     (&["SUNIONSTORE s s s", "LMPOP 2 l l LEFT"], ""),
@@ -95,6 +101,13 @@ const ROWS: &[(&[&str], &str)] = &[
         &[
             "SET k \"HYLL\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x80\\x7f\\xff\\x7f\\xff\\x7f\\xff\"",
             "PFCOUNT k",
+        ],
+        "-INVALIDOBJ",
+    ),
+    (
+        &[
+            "SET k \"HYLL\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x80\\x7f\\xff\\x7f\\xff\\x7f\\xff\"",
+            "PFMERGE d k",
         ],
         "-INVALIDOBJ",
     ),
@@ -125,7 +138,7 @@ fn patterns() -> Vec<Vec<u8>> {
 }
 
 /// Commands that take a pattern, with `PATTERN` in its place.
-const MATCHING: [&str; 8] = [
+const MATCHING: [&str; 14] = [
     "KEYS PATTERN",
     "SCAN 0 MATCH PATTERN COUNT 100",
     "PUBSUB CHANNELS PATTERN",
@@ -134,6 +147,12 @@ const MATCHING: [&str; 8] = [
     "FUNCTION LIST LIBRARYNAME PATTERN",
     "HSCAN hash 0 MATCH PATTERN",
     "SSCAN set 0 MATCH PATTERN",
+    "ACL SETUSER guest on nopass +@all ~PATTERN &PATTERN",
+    "ACL DRYRUN guest get aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "ACL DRYRUN guest publish aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa m",
+    "CLIENT TRACKING on BCAST PREFIX PATTERN",
+    "SET aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab v",
+    "CLIENT TRACKING off",
 ];
 
 fn is_served(server: &Server) {
@@ -189,7 +208,12 @@ fn patterns_take_no_time_and_no_stack() {
         for line in MATCHING {
             let args: Vec<Vec<u8>> = line
                 .split(' ')
-                .map(|word| if word == "PATTERN" { pattern.clone() } else { word.as_bytes().to_vec() })
+                .map(|word| match word {
+                    "~PATTERN" => [b"~", &pattern[..]].concat(),
+                    "&PATTERN" => [b"&", &pattern[..]].concat(),
+                    "PATTERN" => pattern.clone(),
+                    _ => word.as_bytes().to_vec(),
+                })
                 .collect();
             let began = Instant::now();
             client.call(&args);

@@ -25,6 +25,9 @@ pub enum Accepted {
 /// A connection on its thread, and the place among the clients that is kept for it.
 pub type Connected = (Stream, Arc<Client>, Place);
 
+/// How long negotiating TLS may take: who never gets to its end keeps a place from others.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Negotiates TLS.
 #[derive(Clone)]
 pub struct TlsAcceptor(pub tokio_rustls::TlsAcceptor);
@@ -42,7 +45,8 @@ impl Accepted {
             Ok(connected) => connected,
             Err((socket, acceptor, place)) => {
                 let (stream, client) = tcp(socket, thread)?;
-                Some((Stream::Tls(Box::new(acceptor.0.accept(stream).await.ok()?)), client, place))
+                let stream = tokio::time::timeout(HANDSHAKE, acceptor.0.accept(stream)).await.ok()?.ok()?;
+                Some((Stream::Tls(Box::new(stream)), client, place))
             }
         }
     }

@@ -109,7 +109,7 @@ impl Drop for Server {
 }
 
 /// A port that nobody listens on, with room above it for the bus of a cluster.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let ports =
         std::iter::repeat_with(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
     ports.take(100).find(|port| *port < 55_536).expect("a free port below 55536")
