@@ -32,9 +32,10 @@ run: ## builds the server and starts it on port 6379
 test: tools oracle clients lint unit lending durability ## everything that must hold, in less than half an hour on two cores
 
 .PHONY: lint
-lint: ## formatting, clippy, and the dependencies' licences where cargo-deny is installed
+lint: ## formatting, clippy, whether the fuzz targets still compile, and the dependencies' licences where cargo-deny is installed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) check --quiet --manifest-path fuzz/Cargo.toml
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; fi
 
 .PHONY: unit

@@ -46,7 +46,7 @@ struct Echo {
 }
 
 impl Host for Echo {
-    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) {
+    fn call(&mut self, argv: &[&[u8]], resp3: bool, reply: &mut Vec<u8>) -> bool {
         let bulk = |text: &[u8]| [format!("${}\r\n", text.len()).as_bytes(), text, b"\r\n"].concat();
         match argv[0] {
             b"nil" if resp3 => reply.extend(b"_\r\n"),
@@ -61,6 +61,7 @@ impl Host for Echo {
                 argv.iter().for_each(|arg| reply.extend(bulk(arg)));
             }
         }
+        argv[0] != b"error"
     }
     fn acl_check(&mut self, argv: &[&[u8]]) -> Option<bool> {
         argv.first().map(|name| name.len() % 2 == 0)
