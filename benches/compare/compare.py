@@ -22,7 +22,7 @@ import load
 import report
 from pauses import Pauses
 from report import Figure
-from rows import LOADS, MEMORY, MILLION, PAUSES, Load, Memory
+from rows import LOADS, MEMORY, MILLION, PAUSES, Load, Memory, strings
 from servers import Server, expand
 
 
@@ -54,7 +54,8 @@ class Comparison:
             figures = {f.quantity: f for f in load_figures(row.name, row.must)}
             for round_ in range(self.args.rounds):
                 for name, server in turned(started, round_):
-                    run = load.redis_benchmark(server, row, requests, self.args.server_core, self.args.load_core)
+                    run = load.redis_benchmark(server, row, requests, self.args.scale, self.args.server_core,
+                                               self.args.load_core)
                     self.note(figures, name, run)
             self.figures += figures.values()
         finally:
@@ -65,7 +66,7 @@ class Comparison:
         """So many requests that a run takes about as long as asked; also warms up."""
         for key in row.forget:
             server.client("DEL", key)
-        probe = load.redis_benchmark(server, row, 20_000, self.args.server_core, self.args.load_core)
+        probe = load.redis_benchmark(server, row, 20_000, self.args.scale, self.args.server_core, self.args.load_core)
         return max(20_000, int(probe.rps * self.args.seconds) // 1000 * 1000)
 
     def note(self, figures: dict[str, Figure], name: str, run: load.Run) -> None:
@@ -93,6 +94,37 @@ class Comparison:
             for server in started.values():
                 server.stop()
 
+    # Threads.
+
+    def threads_row(self) -> None:
+        """CPU per request with two I/O threads, as a multiple of that with one: what sharing costs. Server and
+        generator share the cores of both, since it is the work that is measured, and not its speed."""
+        cores = f"{self.args.server_core},{self.args.load_core}"
+        rows = [row for row in LOADS if row.name in ("get-p16", "set-p16")]
+        for name, command in self.commands.items():
+            servers = {n: Server(name, command, cores, ["--io-threads", str(n)]) for n in (1, 2)}
+            try:
+                for server in servers.values():
+                    server.client.feed(strings(self.args.scale))
+                for row in rows:
+                    requests = int(200_000 * self.args.seconds)
+                    figure = self.figure("threads-2", f"{row.command[0]} with two over one", 1.10)
+                    for round_ in range(self.args.rounds):
+                        cpu = {n: load.redis_benchmark(server, row, requests, self.args.scale, cores, cores).cpu_us
+                               for n, server in turned(servers, round_)}
+                        figure.add(name, cpu[2] / cpu[1])
+            finally:
+                for server in servers.values():
+                    server.stop()
+
+    def figure(self, row: str, quantity: str, must: float) -> Figure:
+        """The figure of a row that is a multiple by itself; made when it is first asked for."""
+        for figure in self.figures:
+            if (figure.row, figure.quantity) == (row, quantity):
+                return figure
+        self.figures.append(Figure(row, quantity, "", must, absolute=True))
+        return self.figures[-1]
+
     # Memory.
 
     def memory_row(self, row: Memory) -> None:
@@ -115,7 +147,7 @@ class Comparison:
         requests = int(100_000 * self.args.seconds)
         courses = Pauses(self.start, self.args.server_core, self.args.load_core, self.args.scale, requests)
         figures: dict[str, Figure] = {}
-        for round_ in range(self.args.rounds if not self.args.quick else 1):
+        for round_ in range(self.args.pause_rounds):
             for name, _ in turned(self.commands, round_):
                 for quantity, value in courses.run(row, name).items():
                     figures.setdefault(quantity, Figure(row, quantity, "")).add(name, value)
@@ -134,7 +166,7 @@ def turned(servers: dict, by: int) -> list:
     return items[by:] + items[:by]
 
 
-def chosen(args: argparse.Namespace) -> tuple[list[Load], list[Memory], list[str], bool]:
+def chosen(args: argparse.Namespace) -> tuple[list[Load], list[Memory], list[str], bool, bool]:
     wanted = args.rows.split(",") if args.rows else None
 
     def picks(name: str) -> bool:
@@ -144,10 +176,11 @@ def chosen(args: argparse.Namespace) -> tuple[list[Load], list[Memory], list[str
     memory = [row for row in MEMORY if picks(row.name) and not args.pipeline]
     pauses = [row for row in PAUSES if picks(row) and not args.pipeline]
     mixed = load.has_memtier() and picks("memtier-mixed") and args.pipeline in (None, 16)
-    if not (loads or memory or pauses or mixed):
-        known = [row.name for row in LOADS + MEMORY] + PAUSES + ["memtier-mixed"]
+    threads = picks("threads") and not args.pipeline
+    if not (loads or memory or pauses or mixed or threads):
+        known = [row.name for row in LOADS + MEMORY] + PAUSES + ["memtier-mixed", "threads"]
         raise SystemExit(f"no such row; there are: {', '.join(known)}")
-    return loads, memory, pauses, mixed
+    return loads, memory, pauses, mixed, threads
 
 
 def arguments() -> argparse.Namespace:
@@ -160,7 +193,8 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--pipeline", type=int, help="only load rows of this depth")
     cli.add_argument("--quick", action="store_true", help="a tenth of the data, shorter and fewer runs")
     cli.add_argument("--rounds", type=int, help="runs of each row and server (default 5; quick 3)")
-    cli.add_argument("--seconds", type=float, help="length of a run, roughly (default 4; quick 1)")
+    cli.add_argument("--pause-rounds", type=int, default=1, help="of snapshot, aof-*, growth, big-delete (default 1)")
+    cli.add_argument("--seconds", type=float, help="length of a run, roughly (default 2; quick 1)")
     cli.add_argument("--scale", type=int, help="keys, or members, of the data (default 1000000; quick 100000)")
     cli.add_argument("--io-threads", type=int, default=1, help="passed to every server (default 1; 0: not passed)")
     cli.add_argument("--server-core", default="0", help="as for taskset -c (default 0)")
@@ -168,7 +202,7 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--out", default="target/bench-compare", help="directory for table.txt, figures.csv, *.svg")
     args = cli.parse_args()
     args.rounds = args.rounds or (3 if args.quick else 5)
-    args.seconds = args.seconds or (1.0 if args.quick else 4.0)
+    args.seconds = args.seconds or (1.0 if args.quick else 2.0)
     args.scale = args.scale or (MILLION // 10 if args.quick else MILLION)
     return args
 
@@ -188,7 +222,7 @@ def main() -> None:
     args = arguments()
     os.sched_setaffinity(0, expand(args.load_core))  # the probes live on the generator's core
     comparison = Comparison(args, named_servers(args), "redis")
-    loads, memory, pauses, mixed = chosen(args)
+    loads, memory, pauses, mixed, threads = chosen(args)
     head = heading(comparison)
     comparison.say(head)
     for row in loads:
@@ -197,6 +231,9 @@ def main() -> None:
     if mixed:
         comparison.say("memtier-mixed ...")
         comparison.memtier_row()
+    if threads:
+        comparison.say("threads ...")
+        comparison.threads_row()
     for row in memory:
         comparison.say(f"{row.name} ...")
         comparison.memory_row(row)

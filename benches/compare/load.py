@@ -12,8 +12,12 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-from rows import Load
+from rows import MILLION, Load
 from servers import Core, Server
+
+
+# What redis-benchmark puts for __rand_int__ has twelve digits.
+MOST_KEYS = 10**12 - 1
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,23 @@ class Run:
     foreign: float      # share of the server's core that others used meanwhile
 
 
-def redis_benchmark(server: Server, row: Load, requests: int, cores: str, load_cores: str,
-                    clients: int = 50) -> Run:
-    """Runs one row once against a server that holds its data."""
+def words(server: Server, row: Load, scale: int) -> list[str]:
+    """What redis-benchmark is told of a row against a server that holds its data."""
     for key in row.forget:
         server.client("DEL", key)
-    words = row.command
+    command = row.command
     if row.script:
         sha = server.load_script(row.script)
-        words = [word.replace("{sha}", sha) for word in words]
-    command = ["taskset", "-c", load_cores, "redis-benchmark", "-h", "127.0.0.1", "-p", str(server.port),
-               "-c", str(clients), "-n", str(requests), "-P", str(row.pipeline), "-r", str(row.keyspace),
-               "--precision", "3", *words]
+        command = [word.replace("{sha}", sha) for word in command]
+    return ["-h", "127.0.0.1", "-p", str(server.port), "-P", str(row.pipeline),
+            "-r", str(min(row.keyspace * scale // MILLION, MOST_KEYS)), *command]
+
+
+def redis_benchmark(server: Server, row: Load, requests: int, scale: int, cores: str, load_cores: str,
+                    clients: int = 50) -> Run:
+    """Runs one row once."""
+    command = ["taskset", "-c", load_cores, "redis-benchmark", "-c", str(clients), "-n", str(requests),
+               "--precision", "3", *words(server, row, scale)]
     return measured(server, cores, requests, command, parse_redis_benchmark)
 
 

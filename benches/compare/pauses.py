@@ -74,7 +74,7 @@ class Pauses:
         return getattr(self, row.replace("-", "_"))(name)
 
     def load(self, server: Server, row: Load, requests: int):
-        return redis_benchmark(server, row, requests, self.cores, self.load_cores)
+        return redis_benchmark(server, row, requests, self.scale, self.cores, self.load_cores)
 
     def snapshot(self, name: str) -> dict[str, float]:
         """BGSAVE of a data set that is being overwritten all the while."""

@@ -14,6 +14,7 @@ use crate::value::{Set, Value};
 pub const COMMANDS: &[Command] = &[
     Command::new("sadd", sadd)
         .arity(-3)
+        .element(2)
         .flags(WRITE | DENYOOM | FAST)
         .acl(SET)
         .keys(&[one(RW | INSERT, 1)])
@@ -24,13 +25,19 @@ pub const COMMANDS: &[Command] = &[
             "Adds members to a set, creating it if need be.",
             "key:key@0 member:str...",
         ),
-    Command::new("srem", srem).arity(-3).flags(WRITE | FAST).acl(SET).keys(&[one(RW | DELETE, 1)]).doc(
-        "set",
-        "1.0.0",
-        "O(N) for N members",
-        "Removes members from a set; an emptied set is deleted.",
-        "key:key@0 member:str...",
-    ),
+    Command::new("srem", srem)
+        .arity(-3)
+        .element(2)
+        .flags(WRITE | FAST)
+        .acl(SET)
+        .keys(&[one(RW | DELETE, 1)])
+        .doc(
+            "set",
+            "1.0.0",
+            "O(N) for N members",
+            "Removes members from a set; an emptied set is deleted.",
+            "key:key@0 member:str...",
+        ),
     Command::new("smembers", smembers)
         .arity(2)
         .flags(READONLY)
@@ -38,15 +45,16 @@ pub const COMMANDS: &[Command] = &[
         .keys(&[one(RO | ACCESS, 1)])
         .tips(&["nondeterministic_output_order"])
         .doc("set", "1.0.0", "O(N) for a set of N members", "Gets all members of a set.", "key:key@0"),
-    Command::new("sismember", sismember).arity(3).flags(READONLY | FAST).acl(SET).keys(&[one(RO, 1)]).doc(
-        "set",
-        "1.0.0",
-        "O(1)",
-        "Tells whether something is a member of a set.",
-        "key:key@0 member:str",
-    ),
+    Command::new("sismember", sismember)
+        .arity(3)
+        .element(2)
+        .flags(READONLY | FAST)
+        .acl(SET)
+        .keys(&[one(RO, 1)])
+        .doc("set", "1.0.0", "O(1)", "Tells whether something is a member of a set.", "key:key@0 member:str"),
     Command::new("smismember", smismember)
         .arity(-3)
+        .element(2)
         .flags(READONLY | FAST)
         .acl(SET)
         .keys(&[one(RO | ACCESS, 1)])

@@ -27,6 +27,15 @@ use crate::resp::reply::Reply;
 
 /// Settles a unit of work under its locks.
 pub(crate) fn settle(ctx: &mut Ctx<'_>) -> Outcome {
+    if ctx.fx.is_quiet() && ctx.wait.is_none() {
+        count_changes(ctx);
+        return Outcome::default();
+    }
+    settle_effects(ctx)
+}
+
+/// [`settle`] when there is more to do than to count.
+fn settle_effects(ctx: &mut Ctx<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     finish_unit(ctx, &mut outcome);
     if !ctx.fx.ready.is_empty() {
@@ -66,13 +75,18 @@ fn append_log(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
     }
 }
 
-/// Appends the log of what has been done so far, and tells who wants to hear of it.
-fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
-    append_log(ctx, outcome);
+#[inline]
+fn count_changes(ctx: &mut Ctx<'_>) {
     if ctx.fx.dirty > 0 {
         ctx.stats.dirty.add(ctx.fx.dirty);
         ctx.fx.dirty = 0;
     }
+}
+
+/// Appends the log of what has been done so far, and tells who wants to hear of it.
+fn finish_unit(ctx: &mut Ctx<'_>, outcome: &mut Outcome) {
+    append_log(ctx, outcome);
+    count_changes(ctx);
     if std::mem::take(&mut ctx.fx.emptied) {
         ctx.core.persist.flushed(ctx.core.world());
     }

@@ -105,9 +105,9 @@ pub fn run<'a>(
         out.simple("QUEUED");
         return Outcome::default();
     }
-    let mut locks = loop {
-        if let Some(locks) = lock(core, worker, session, entry, argv, key) {
-            break locks;
+    let (mut locks, key) = loop {
+        if let Some(locked) = lock(core, worker, session, entry, argv, key) {
+            break locked;
         }
         // A script hogs them, or did a moment ago.
         if entry.row.is(ALLOW_BUSY) {
@@ -150,7 +150,7 @@ fn is_unsaved(
         return unsaved(session.db, &key);
     }
     let mut names = Vec::new();
-    let known = needs(core, worker, session, entry, argv, &mut names).is_continue();
+    let known = needs(core, worker, session, entry, argv, None, &mut names).is_continue();
     known && names.iter().any(|(db, name)| unsaved(*db, &core.keyspace.key(name)))
 }
 
@@ -172,8 +172,8 @@ pub fn replay<'a>(
         tracing::warn!("A '{}' of the append only file has the wrong number of arguments", entry.name);
         return Ok(());
     }
-    let Some(locks) = lock(core, worker, session, entry, argv, None) else { return Ok(()) };
-    let mut ctx = Ctx::new(core, worker, session, locks, entry, None);
+    let Some((locks, key)) = lock(core, worker, session, entry, argv, None) else { return Ok(()) };
+    let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
     ctx.mode = Mode::Replay;
     guarded(&mut ctx, argv, out, start);
     block::settle(&mut ctx);
@@ -220,12 +220,12 @@ pub fn follow<'a>(
         }
         return core.log.relay(stream.raw, None, session.db, stream.epoch).is_some();
     };
-    let Some(locks) = lock(core, worker, session, entry, argv, None) else { return false };
+    let Some((locks, key)) = lock(core, worker, session, entry, argv, None) else { return false };
     if !core.replication.link.is_current(stream.epoch) {
         return false;
     }
     let mut reply = Vec::new();
-    let mut ctx = Ctx::new(core, worker, session, locks, entry, None);
+    let mut ctx = Ctx::new(core, worker, session, locks, entry, key);
     ctx.mode = Mode::Replay;
     ctx.follows = true;
     guarded(&mut ctx, argv, &mut Reply::new(&mut reply, Proto::Resp2), 0);
@@ -270,36 +270,53 @@ fn refuse(
     out.error(error);
 }
 
-/// Locks what a command needs, and what serving the clients that wait for its keys needs. `None` when a script hogs
-/// the locks; never for a session of our own.
+/// Locks what a command needs, and what serving the clients that wait for its keys needs; with it comes the key, hashed,
+/// if there is one only. `None` when a script hogs the locks; never for a session of our own.
 fn lock<'a>(
     core: &'a Core,
     worker: &mut Worker,
     session: &Session,
     entry: &Entry,
-    argv: &[&[u8]],
+    argv: &'a [&'a [u8]],
     key: Option<Key<'a>>,
-) -> Option<Locked<'a>> {
+) -> Option<(Locked<'a>, Option<Key<'a>>)> {
     let keyspace = &core.keyspace;
     let stop = || !session.internal && core.scripts.board.is_busy();
     if session.debugging == Debugging::Attached {
-        return keyspace.locked_all_unless(&stop);
+        return keyspace.locked_all_unless(&stop).map(|locks| (locks, key));
     }
+    let asked = match entry.row.lock {
+        Lock::Ask(ask) => Some(ask(core, worker, argv)),
+        _ => None,
+    };
+    let key = key.or_else(|| only_key(core, entry, argv, asked?));
     if let Some(key) = &key {
         let locks = keyspace.locked_key(key, &stop)?;
         // Who waits for this key has been counted before its shard was let go.
-        if core.clients.blocked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-            return Some(locks);
+        if core.clients.blocked.load(Ordering::Relaxed) == 0 {
+            return Some((locks, Some(*key)));
         }
     }
     if matches!(entry.row.lock, Lock::Walk) {
-        return Some(keyspace.locked_none().with_meanwhile(worker.meanwhile.clone()));
+        return Some((keyspace.locked_none().with_meanwhile(worker.meanwhile.clone()), key));
     }
     let mut names: Vec<(usize, Box<[u8]>)> = Vec::new();
-    if needs(core, worker, session, entry, argv, &mut names).is_break() {
-        return keyspace.locked_all_unless(&stop);
+    let locks = match needs(core, worker, session, entry, argv, asked, &mut names) {
+        ControlFlow::Break(()) => keyspace.locked_all_unless(&stop),
+        ControlFlow::Continue(()) => lock_names(core, &names, &stop),
+    };
+    locks.map(|locks| (locks, key))
+}
+
+/// The key of a command that locks just this one, though its row does not say so (EVALSHA with one key).
+fn only_key<'a>(core: &'a Core, entry: &Entry, argv: &'a [&'a [u8]], asked: LockNeed) -> Option<Key<'a>> {
+    if asked != LockNeed::Keys {
+        return None;
     }
-    lock_names(core, &names, &stop)
+    let mut at = Vec::new();
+    keys::extract(entry.row, argv, &mut at)?;
+    let [only] = at.as_slice() else { return None };
+    argv.get(only.index).map(|name| core.keyspace.key(name))
 }
 
 /// Locks the shards of keys in databases, and those that serving the clients that wait for the keys needs; unless
@@ -320,20 +337,22 @@ pub(crate) fn lock_names<'a>(
     }
 }
 
-/// Collects the keys, with their databases, that a command will touch; breaks off when it needs all shards.
+/// Collects the keys, with their databases, that a command will touch; breaks off when it needs all shards. `asked` is
+/// what a row that has to be asked said, if it has been.
 fn needs(
     core: &Core,
     worker: &Worker,
     session: &Session,
     entry: &Entry,
     argv: &[&[u8]],
+    asked: Option<LockNeed>,
     names: &mut Vec<(usize, Box<[u8]>)>,
 ) -> ControlFlow<()> {
     let need = match entry.row.lock {
         Lock::All => return ControlFlow::Break(()),
         Lock::Walk => return ControlFlow::Continue(()),
         Lock::Queue => return multi_needs(core, worker, session, names),
-        Lock::Ask(ask) => ask(core, worker, argv),
+        Lock::Ask(ask) => asked.unwrap_or_else(|| ask(core, worker, argv)),
         Lock::Keys => LockNeed::Keys,
     };
     let other = match need {
@@ -366,7 +385,7 @@ fn multi_needs(
         if matches!(entry.row.lock, Lock::Walk) {
             return ControlFlow::Break(());
         }
-        needs(core, worker, session, entry, &argv, names)?;
+        needs(core, worker, session, entry, &argv, None, names)?;
     }
     ControlFlow::Continue(())
 }
@@ -461,13 +480,15 @@ impl<'a> Ctx<'a> {
             Lock::Ask(ask) if ask(self.core, self.worker, argv) == LockNeed::All => return false,
             _ => {}
         }
+        let covers = |name: &&[u8]| self.locks.covers(self.key(name).shard);
+        if entry.single_key {
+            return argv.get(1).is_none_or(covers);
+        }
         let mut at = Vec::new();
         if keys::extract(entry.row, argv, &mut at).is_none() {
             return true;
         }
-        at.iter()
-            .filter_map(|k| argv.get(k.index))
-            .all(|name| self.locks.covers(self.keyspace().key(name).shard))
+        at.iter().filter_map(|k| argv.get(k.index)).all(covers)
     }
 
     fn log(&mut self, db: usize, argv: &[&[u8]], instead: Option<Vec<Vec<u8>>>) {

@@ -197,10 +197,11 @@ impl<'a> Ctx<'a> {
         &self.worker.config
     }
 
-    /// Hashes a key's name, unless it is the one that dispatch has hashed already.
+    /// Hashes a key's name, unless it is the one that dispatch has hashed already, for the command itself or for the
+    /// script that calls it.
     pub fn key<'k>(&self, name: &'k [u8]) -> Key<'k> {
         match &self.memo {
-            Some(memo) if std::ptr::eq(memo.name, name) => Key { name, ..*memo },
+            Some(memo) if std::ptr::eq(memo.name, name) || memo.name == name => Key { name, ..*memo },
             _ => self.keyspace().key(name),
         }
     }

@@ -31,13 +31,39 @@ pub struct Request<'r> {
     pub argv: &'r [&'r [u8]],
 }
 
-/// Runs all checks, in the order in which Redis objects. (Named one by one, and not held in a table, so that they are
-/// inlined: this is on every command's path.)
+/// Runs all checks, unless it is plain that none of them objects.
 #[inline]
 pub fn check(request: &Request<'_>) -> Result {
     if request.session.internal {
         return Ok(());
     }
+    if nothing_is_up(request) { Ok(()) } else { checks(request) }
+}
+
+/// True when nothing is the case that any of the checks asks about, which is usual and told in a few instructions: this
+/// is on every command's path. What a new check asks about has to be asked here as well.
+#[inline]
+fn nothing_is_up(r: &Request<'_>) -> bool {
+    let Request { core, worker, session, entry, .. } = r;
+    let of_command = entry.row.flags & (spec::NEEDS_DEBUG | spec::NEEDS_MODULE) != 0;
+    let of_client = session.multi.is_some()
+        || !session.login.user.is_unrestricted()
+        || !permit::has_entered(core, session)
+        || session.client.has(MONITOR)
+        || session.subscriber_mode();
+    let of_server = core.cluster.is_some()
+        || core.over_memory()
+        || core.persist.has_failed()
+        || worker.config.min_replicas_to_write > 0
+        || core.replication.link.is_replica()
+        || core.is_loading()
+        || worker.stands_in
+        || core.scripts.board.is_busy();
+    !(of_command || of_client || of_server)
+}
+
+/// The checks, in the order in which Redis objects.
+fn checks(request: &Request<'_>) -> Result {
     enabled(request)?;
     authentication(request)?;
     transaction(request)?;

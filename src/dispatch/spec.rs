@@ -316,6 +316,8 @@ pub struct Command {
     pub key_flags: Option<KeyFlags>,
     /// Finds the keys when `keys` cannot.
     pub find_keys: Option<KeyFinder>,
+    /// The argument that names an element of its key's collection: a batch fetches it ahead.
+    pub element: Option<u8>,
     /// Where its channels are.
     pub channels: Channels,
     /// What it locks.
@@ -346,6 +348,7 @@ impl Command {
             keys: &[],
             key_flags: None,
             find_keys: None,
+            element: None,
             channels: Channels::None,
             lock: Lock::Keys,
             tips: &[],
@@ -408,6 +411,12 @@ impl Command {
     /// Sets the function that finds keys by looking at the arguments.
     pub const fn find_keys(mut self, f: KeyFinder) -> Command {
         self.find_keys = Some(f);
+        self
+    }
+
+    /// See [`Command::element`].
+    pub const fn element(mut self, at: u8) -> Command {
+        self.element = Some(at);
         self
     }
 

@@ -543,12 +543,10 @@ impl Listpack {
     /// # Panics
     /// If the result would exceed 1 GiB; see [`Listpack::fits`].
     pub fn insert_values(&mut self, at: Pos, values: &[LpValue<'_>]) -> Pos {
-        // Put together first: one move of what is behind, and no allocation for the usual few short values.
-        let mut bytes: SmallVec<[u8; 256]> = SmallVec::new();
-        for value in values {
-            Encoded::new(*value).parts().iter().for_each(|part| bytes.extend_from_slice(part));
-        }
-        self.buf.splice(at.0 as usize, 0, &[&bytes]);
+        // All in one go: one move of what is behind, and no allocation for the usual few values.
+        let encoded: SmallVec<[Encoded<'_>; 16]> = values.iter().map(|value| Encoded::new(*value)).collect();
+        let parts: SmallVec<[&[u8]; 32]> = encoded.iter().flat_map(Encoded::parts).collect();
+        self.buf.splice(at.0 as usize, 0, &parts);
         self.count_added(values.len());
         at
     }

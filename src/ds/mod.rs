@@ -2,6 +2,7 @@
 //! protocol, no commands. All of the crate's `unsafe` lives in this room, and all of it runs under Miri.
 
 pub mod alloc;
+mod cache;
 pub mod entry;
 pub mod intset;
 pub mod lend;
@@ -12,3 +13,4 @@ pub mod ranktree;
 pub mod table;
 pub mod thin;
 mod thinbuf;
+pub mod wire;

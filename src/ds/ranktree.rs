@@ -26,6 +26,7 @@ mod nodes;
 #[cfg(test)]
 mod tests;
 
+use super::cache::prefetch;
 use foldhash::quality::RandomState;
 use index::{Hashes, MemberIndex};
 pub use iter::Range;
@@ -261,6 +262,23 @@ impl RankTree {
         Location { hash, found }
     }
 
+    /// Brings what [`RankTree::locate`] will look at into the cache, in three steps; each needs what the one before it
+    /// has fetched.
+    pub fn prefetch(&self, member: &[u8], step: u32) {
+        let hash = self.store.hash(member);
+        let each = |f: &dyn Fn(&Leaf)| {
+            self.index.find(hash, |leaf| {
+                f(self.store.leaves.get(leaf));
+                None::<()>
+            });
+        };
+        match step {
+            0 => self.index.fetch(hash),
+            1 => each(&|leaf| prefetch(std::ptr::from_ref(leaf).cast())),
+            _ => each(&Leaf::fetch_tags),
+        }
+    }
+
     /// The score of a member.
     pub fn score(&self, member: &[u8]) -> Option<f64> {
         self.locate(member).score()
@@ -288,6 +306,9 @@ impl RankTree {
             Stored::Outside(id) => Stored::Outside(id),
             Stored::Inline(_) => Stored::Inline(member),
         };
+        // Where it goes to comes into the cache while it is taken from where it was.
+        let (_, next, _) = self.descend_inner(&At { score, member, after: false });
+        self.store.leaves.get(next).fetch();
         let path = self.path_to(member, old, leaf);
         self.cut(path, leaf, at, at + 1);
         let to = self.place(location.hash, member, stored, score);

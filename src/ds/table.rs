@@ -24,6 +24,7 @@ mod segment;
 mod tests;
 mod visit;
 
+use super::cache::prefetch;
 use crate::util::hash::{Seed, hash};
 use bucket::{Bucket, SLOTS, Word};
 use segment::{DEEPEST, LARGEST, SIZES, Seg, Spot, build, count, fingerprint, home, place, size_for};
@@ -272,6 +273,15 @@ impl<I: Item> Table<I> {
                 prefetch(at);
                 prefetch(at.wrapping_add(48));
             }
+        }
+    }
+
+    /// Brings what [`Table::get`] looks at into the cache: the bucket in step 0, the item in step 1.
+    pub fn prefetch_step(&self, key: &[u8], step: u32) {
+        match step {
+            0 => self.prefetch(self.hash(key)),
+            1 => self.prefetch_item(self.hash(key)),
+            _ => {}
         }
     }
 
@@ -641,17 +651,4 @@ fn slots(mut set: u32) -> impl Iterator<Item = usize> {
         set &= set.wrapping_sub(1);
         some.then_some(slot)
     })
-}
-
-/// Asks for a cache line; never faults, whatever the address.
-#[inline]
-fn prefetch(at: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch has no effect that a program can see.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = at;
 }

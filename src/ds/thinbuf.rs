@@ -12,6 +12,7 @@
 //! ratio apart, appending is O(1) amortised.
 
 use super::alloc::good_size;
+use super::wire::copy_short;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ptr::{self, NonNull};
 
@@ -93,7 +94,7 @@ impl ThinBuf {
         assert!(at >= PREFIX && at <= len && del <= len - at, "splice out of range");
         let new_len = len - del + add;
         assert!(new_len <= MAX_LEN, "a packed buffer of {new_len} bytes");
-        self.resize_if(good_size(new_len) > good_size(len), len, new_len);
+        self.resize_if(new_len > len && good_size(new_len) > good_size(len), len, new_len);
         // SAFETY: the allocation holds max(len, new_len) bytes: it was grown above if needed and is
         // shrunk only below. The tail len-(at+del) is initialised and ends within both. `parts`
         // cannot overlap: they are borrowed while `self` is borrowed mutably.
@@ -104,12 +105,12 @@ impl ThinBuf {
             }
             let mut to = hole;
             for part in parts {
-                ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+                copy_short(part, to);
                 to = to.add(part.len());
             }
             self.ptr.as_ptr().cast::<[u8; PREFIX]>().write((new_len as u32).to_le_bytes());
         }
-        self.resize_if(good_size(new_len) < good_size(len), len, new_len);
+        self.resize_if(new_len < len && good_size(new_len) < good_size(len), len, new_len);
     }
 
     /// Moves to the allocation that suits `new_len`, from the one that suits `old_len`.

@@ -108,6 +108,14 @@ pub struct Effects {
 const KEPT: usize = 256;
 
 impl Effects {
+    /// True when there is nothing to act upon but the number of changes: the usual case.
+    #[inline]
+    pub fn is_quiet(&self) -> bool {
+        let lists = [self.events.len(), self.changes.len(), self.own.len(), self.ready.len(), self.log.len()];
+        let any = lists.iter().fold(self.garbage.len(), |any, len| any | len);
+        any == 0 && !self.emptied
+    }
+
     /// Forgets everything, but keeps some room.
     pub fn clear(&mut self) {
         let kept =
@@ -117,13 +125,17 @@ impl Effects {
             return;
         }
         self.dirty = 0;
+        self.instead = None;
+        if self.is_quiet() {
+            return;
+        }
         self.events.clear();
         self.changes.clear();
         self.own.clear();
         self.ready.clear();
         self.log.clear();
-        self.instead = None;
         self.garbage.clear();
+        self.emptied = false;
     }
 }
 
@@ -170,5 +182,29 @@ mod tests {
         let effort = |bytes: usize| Garbage::Value(Value::Str(Vec::with_capacity(bytes))).effort();
         assert_eq!(effort(2000), 1);
         assert!(effort(1 << 20) < 64 && effort(8 << 20) > 64);
+    }
+
+    #[test]
+    fn whatever_has_to_be_acted_upon_is_no_quiet() {
+        let event =
+            || Event { db: 0, class: crate::keyspace::event::GENERIC, name: "del", key: b"k"[..].into() };
+        let log = || Logged::new(0, Vec::new());
+        let loud: [fn(&mut Effects, Event, Logged); 7] = [
+            |fx, event, _| fx.events.push(event),
+            |fx, _, log| fx.log.push(log),
+            |fx, _, _| fx.changes.push((b"k"[..].into(), 1)),
+            |fx, _, _| fx.own.push((1, Bytes::new())),
+            |fx, _, _| fx.ready.push((0, b"k"[..].into())),
+            |fx, _, _| fx.garbage.push(Garbage::Slot(Slot::new_int(b"k", 1, None))),
+            |fx, _, _| fx.emptied = true,
+        ];
+        for make in loud {
+            let mut fx = Effects { dirty: 3, ..Effects::default() };
+            assert!(fx.is_quiet());
+            make(&mut fx, event(), log());
+            assert!(!fx.is_quiet());
+            fx.clear();
+            assert!(fx.is_quiet() && fx.dirty == 0);
+        }
     }
 }

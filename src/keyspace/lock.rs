@@ -9,13 +9,24 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
+use crate::ds::entry::View;
 use crate::keyspace::db::Shard;
 use crate::keyspace::key::Key;
 use crate::util::hash::Seed;
 use crate::util::stripes::{Held, Stripes};
+use crate::value::Value;
 
 /// How long a walker waits for a shard before it does something else.
 const LOOK_UP: Duration = Duration::from_millis(5);
+
+/// What a command is going to look up.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'k> {
+    /// A key.
+    pub key: &'k Key<'k>,
+    /// The element of its collection that the command names.
+    pub element: Option<&'k [u8]>,
+}
 
 /// What a thread does meanwhile when it must not simply wait for a shard.
 pub type Meanwhile = Rc<dyn Fn()>;
@@ -76,17 +87,34 @@ impl Keyspace {
         self.shards.one_within(shard, patience)
     }
 
-    /// Brings the bucket of a key into the cache, unless its shard is busy.
-    pub fn prefetch_bucket(&self, db: usize, key: &Key<'_>) {
-        if let Some(shard) = self.try_lock_one(usize::from(key.shard)) {
-            shard.dbs[db].table.prefetch(key.hash);
+    /// Brings what several commands are going to look up into the cache, but for shards that are busy: first all
+    /// buckets, so that their misses overlap, then all entries, and what is behind them. `targets` are put into the
+    /// order of their shards, and each shard is locked once a pass, not once a key: a lock waits for all loads before
+    /// it, and would keep them from overlapping.
+    pub fn prefetch(&self, db: usize, targets: &mut [Target<'_>]) {
+        targets.sort_unstable_by_key(|target| target.key.shard);
+        self.each_free(targets, |shard, target| shard.dbs[db].table.prefetch(target.key.hash));
+        self.each_free(targets, |shard, target| shard.dbs[db].table.prefetch_item(target.key.hash));
+        if targets.iter().all(|target| target.element.is_none()) {
+            return;
+        }
+        for step in 0..Value::STEPS {
+            self.each_free(targets, |shard, Target { key, element }| {
+                if let (Some(element), Some(item)) = (element, shard.dbs[db].get(key))
+                    && let View::Value(value) = item.view()
+                {
+                    value.prefetch(element, step);
+                }
+            });
         }
     }
 
-    /// Brings the entry of a key into the cache, unless its shard is busy; after [`Keyspace::prefetch_bucket`].
-    pub fn prefetch_entry(&self, db: usize, key: &Key<'_>) {
-        if let Some(shard) = self.try_lock_one(usize::from(key.shard)) {
-            shard.dbs[db].table.prefetch_item(key.hash);
+    /// Runs `f` on targets, which are in the order of their shards, unless those are busy.
+    fn each_free(&self, targets: &[Target<'_>], f: impl Fn(&Shard, &Target<'_>)) {
+        for of_one in targets.chunk_by(|a, b| a.key.shard == b.key.shard) {
+            let shard = of_one.first().and_then(|target| self.try_lock_one(usize::from(target.key.shard)));
+            let Some(shard) = shard else { continue };
+            of_one.iter().for_each(|target| f(&shard, target));
         }
     }
 
@@ -196,5 +224,50 @@ impl<'a> Locked<'a> {
     /// The shards that are held.
     pub fn shards(&self) -> SmallVec<[u16; 8]> {
         self.held.stripes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Slot;
+    use crate::value::{Hash, Limits, Set, Zset};
+
+    /// A keyspace with a large collection of each kind that has elements, and a string.
+    fn filled() -> (Keyspace, Seed) {
+        let seed = Seed::fixed();
+        let keyspace = Keyspace::new(4, 1, seed);
+        let limits = Limits::default();
+        let (mut set, mut hash, mut zset) = (Set::new(), Hash::new(), Zset::default());
+        let n = if cfg!(miri) { 200 } else { 20_000 };
+        for i in 0..n {
+            let member = format!("member:{i}");
+            set.add(member.as_bytes(), &limits, seed);
+            hash.set(member.as_bytes(), b"value", false, &limits, seed);
+            zset.add(member.as_bytes(), f64::from(i), Default::default(), &limits).expect("a number");
+        }
+        let values = [("set", Value::Set(set)), ("hash", Value::Hash(hash)), ("zset", Value::Zset(zset))];
+        for (name, value) in values.into_iter().chain([("text", Value::Str(vec![b'x'; 9]))]) {
+            let key = keyspace.key(name.as_bytes());
+            let slot = Slot::new_value(name.as_bytes(), value, None);
+            keyspace.lock_one(usize::from(key.shard)).insert(0, &key, slot);
+        }
+        (keyspace, seed)
+    }
+
+    #[test]
+    fn fetching_ahead_waits_for_nobody_and_minds_nothing() {
+        let (keyspace, _) = filled();
+        let keys = ["zset", "text", "hash", "none", "set"].map(|name| keyspace.key(name.as_bytes()));
+        let names: [&[u8]; 3] = [b"member:7", b"nobody", b""];
+        let elements = names.iter().map(|name| Some(*name)).chain([None]);
+        let targets = elements.flat_map(|element| keys.iter().map(move |key| Target { key, element }));
+        let mut targets: Vec<_> = targets.collect();
+        keyspace.prefetch(0, &mut targets);
+        assert!(targets.is_sorted_by_key(|target| target.key.shard));
+        // Whoever holds the shards is not waited for: this would not end.
+        let all = keyspace.locked_all();
+        keyspace.prefetch(0, &mut targets);
+        drop(all);
     }
 }

@@ -21,4 +21,4 @@ pub mod waiter;
 
 pub use db::{Db, Shard, Slot, is_embedded};
 pub use key::Key;
-pub use lock::{Keyspace, Locked};
+pub use lock::{Keyspace, Locked, Target};

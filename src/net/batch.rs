@@ -16,7 +16,7 @@ use crate::dispatch::spec::{FOR_SUBSCRIBERS, PUBSUB};
 use crate::dispatch::table::Entry;
 use crate::dispatch::worker::Worker;
 use crate::error::Error;
-use crate::keyspace::Key;
+use crate::keyspace::{Key, Target};
 use crate::net::connection::{self, Conn, State};
 use crate::net::deliver;
 use crate::net::limits::{self, Rules};
@@ -126,15 +126,15 @@ fn run_all(
     let mut words = Vec::new();
     let batch = parse(state, data, limits, &mut words);
     conn.client.last_ms.store(worker.mono_ms, Ordering::Relaxed);
-    let mut known = SmallVec::new();
+    let mut known = SmallVec::with_capacity(batch.requests.len());
     look_up(core, &batch, &mut known);
-    prefetch(core, state.session.db, &known);
+    prefetch(core, state.session.db, &batch, &known);
     let mut ran = Fed::Nothing;
     let mut done = 0;
     let most =
         if entered { limits::most_output(&worker.config, conn.client.kind()) } else { limits::STRANGER };
     conn.client.query[0].store(data.len(), Ordering::Relaxed);
-    for (request, (entry, key)) in batch.requests.iter().zip(known) {
+    for (request, &(entry, key)) in batch.requests.iter().zip(&known) {
         let argv = batch.argv.get(request.args.clone()).unwrap_or_default();
         ran = Fed::All;
         if entry.is_none() && speaks_http(argv) {
@@ -237,13 +237,16 @@ fn look_up<'k>(core: &'k Core, batch: &Batch<'k>, known: &mut Known<'k>) {
     }
 }
 
-/// Brings what several commands will look at into the cache: all buckets first, so that their misses overlap, and
-/// then all entries.
-fn prefetch(core: &Core, db: usize, known: &Known<'_>) {
-    let keys = || known.iter().filter_map(|(_, key)| key.as_ref());
-    if keys().nth(1).is_some() {
-        keys().for_each(|key| core.keyspace.prefetch_bucket(db, key));
-        keys().for_each(|key| core.keyspace.prefetch_entry(db, key));
+/// Brings what several commands will look at into the cache.
+fn prefetch(core: &Core, db: usize, batch: &Batch<'_>, known: &Known<'_>) {
+    let targets = batch.requests.iter().zip(known).filter_map(|(request, (entry, key))| {
+        let element = entry.and_then(|entry| entry.row.element);
+        let element = element.and_then(|at| batch.argv.get(request.args.clone())?.get(usize::from(at)));
+        key.as_ref().map(|key| Target { key, element: element.copied() })
+    });
+    let mut targets: SmallVec<[Target<'_>; BATCH]> = targets.collect();
+    if targets.len() > 1 {
+        core.keyspace.prefetch(db, &mut targets);
     }
 }
 

@@ -4,6 +4,7 @@
 //! unknown length are opened with [`Reply::open`] and closed with the count.
 
 use crate::ds::listpack::LpValue;
+use crate::ds::wire;
 use crate::error::Error;
 use crate::util::number;
 
@@ -84,9 +85,13 @@ impl<'a> Reply<'a> {
 
     fn header(&mut self, kind: u8, n: i64) {
         let mut digits = itoa::Buffer::new();
-        self.buf.push(kind);
-        self.buf.extend_from_slice(digits.format(n).as_bytes());
-        self.buf.extend_from_slice(b"\r\n");
+        let digits = digits.format(n).as_bytes();
+        // One piece: a kind, at most 20 digits, and the line's end.
+        let mut line = [0; 24];
+        line[0] = kind;
+        line[1..=digits.len()].copy_from_slice(digits);
+        line[digits.len() + 1..digits.len() + 3].copy_from_slice(b"\r\n");
+        self.buf.extend_from_slice(&line[..digits.len() + 3]);
     }
 
     fn count(&mut self, kind: u8, n: usize) {
@@ -156,10 +161,7 @@ impl<'a> Reply<'a> {
 
     /// A binary-safe string.
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.buf.reserve(bytes.len().saturating_add(24));
-        self.count(b'$', bytes.len());
-        self.buf.extend_from_slice(bytes);
-        self.buf.extend_from_slice(b"\r\n");
+        wire::push_bulk(self.buf, bytes);
     }
 
     /// An integer as a bulk string.

@@ -31,8 +31,7 @@ pub struct SystemClock {
 
 /// Microseconds since the machine started. Time that it spends asleep counts: nobody's lock waits for it to wake up.
 fn since_boot() -> u64 {
-    let time = clock_gettime(ClockId::Boottime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
+    read_us(ClockId::Boottime)
 }
 
 impl SystemClock {
@@ -46,6 +45,13 @@ impl Default for SystemClock {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Microseconds that a clock of the system shows. Asked directly: `Instant` checks every sum, and the monotonic clock is
+/// asked at every command.
+fn read_us(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1000
 }
 
 fn to_us(duration: std::time::Duration) -> u64 {
@@ -162,8 +168,7 @@ impl Clock for ManualClock {
 
 /// Microseconds of CPU time that this thread has used.
 pub fn thread_cpu_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1000
+    read_us(ClockId::ThreadCPUTime)
 }
 
 #[cfg(test)]

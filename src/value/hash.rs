@@ -75,6 +75,16 @@ impl Fields {
         Fields { table: Table::new(seed), due: BinaryHeap::new(), expiring: 0 }
     }
 
+    /// Number of fields.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Brings a field into the cache; see [`Table::prefetch_step`].
+    pub(super) fn prefetch(&self, field: &[u8], step: u32) {
+        self.table.prefetch_step(field, step);
+    }
+
     /// Adds a field that is not there.
     fn insert_new(&mut self, field: &[u8], value: &[u8], expire: Option<u64>) {
         let hash = self.table.hash(field);

@@ -96,7 +96,13 @@ typed! {
     Stream: Stream = Box::new(Stream::new());
 }
 
+/// Elements beyond which a collection is not likely to be in the cache.
+const LARGE: usize = 10_000;
+
 impl Value {
+    /// Steps of [`Value::prefetch`].
+    pub const STEPS: u32 = 3;
+
     /// The type.
     pub fn kind(&self) -> Kind {
         match self {
@@ -142,6 +148,17 @@ impl Value {
             Value::Zset(v) => v.memory(),
             Value::Hash(v) => v.memory(samples),
             Value::Stream(v) => v.memory(samples),
+        }
+    }
+
+    /// Brings what is known of an element of a large collection into the cache, in [`Value::STEPS`] steps: each needs
+    /// what the one before it has fetched. Small ones, which are in the cache or are read as a whole, are left alone.
+    pub fn prefetch(&self, element: &[u8], step: u32) {
+        match self {
+            Value::Set(Set::Table(members)) if members.len() > LARGE => members.prefetch_step(element, step),
+            Value::Hash(Hash::Table(fields)) if fields.len() > LARGE => fields.prefetch(element, step),
+            Value::Zset(Zset::Tree(tree)) if tree.len() > LARGE => tree.prefetch(element, step),
+            _ => {}
         }
     }
 

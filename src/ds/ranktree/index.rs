@@ -17,6 +17,8 @@
 //! home is this group. Items whose neighbourhood is full although their segment is nearly empty
 //! (nobody who does not know the seed can make such) go to `stash`.
 
+use crate::ds::cache::prefetch;
+
 /// Slots of a group.
 const SLOTS: usize = 12;
 /// Groups of a full-grown segment, as a power of two.
@@ -201,6 +203,12 @@ impl MemberIndex {
         }
         let stashed = self.stash.iter().filter(|&&(h, _)| h == hash);
         stashed.map(|&(_, leaf)| leaf).find_map(f)
+    }
+
+    /// Brings the group where a search for this hash begins into the cache.
+    pub(super) fn fetch(&self, hash: u64) {
+        let segment = &self.segments[self.segment_of(hash)];
+        prefetch(std::ptr::from_ref(&segment.groups[segment.home(hash)]).cast());
     }
 
     /// Makes room for one more item of this hash. To be called while slots and items agree.

@@ -14,6 +14,8 @@
 //! Invariants: sections are exactly as long as drawn; the capacity of the buffer is a size class of
 //! the allocator, so that what was asked for is what is used.
 
+use crate::ds::cache::prefetch;
+
 /// Members longer than this many bytes are kept outside of the leaf.
 pub(super) const INLINE_MAX: usize = 127;
 /// Bytes that an item takes besides its stored bytes.
@@ -101,6 +103,17 @@ impl Leaf {
     pub(super) fn tags(&self) -> &[u8] {
         let n = self.len();
         &self.buf[9 * n..10 * n]
+    }
+
+    /// Brings into the cache what is asked first of items that are looked for by their members.
+    pub(super) fn fetch_tags(&self) {
+        let n = self.len();
+        self.buf[8 * n..10 * n].chunks(64).for_each(|line| prefetch(line.as_ptr()));
+    }
+
+    /// Brings everything into the cache.
+    pub(super) fn fetch(&self) {
+        self.buf.chunks(64).for_each(|line| prefetch(line.as_ptr()));
     }
 
     /// Stored bytes of item `i`, without the bytes that every item takes.

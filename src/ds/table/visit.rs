@@ -7,7 +7,8 @@
 
 use super::bucket::{Bucket, REACH, SLOTS, Word};
 use super::segment::{LARGEST, Seg, Spot, first_position, home, position, take, wrap};
-use super::{Item, ItemMut, ItemRef, Table, peek, prefetch, slots};
+use super::{Item, ItemMut, ItemRef, Table, peek, slots};
+use crate::ds::cache::prefetch;
 use std::marker::PhantomData;
 
 /// One past the last position.
